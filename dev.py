@@ -1,0 +1,18 @@
+#!/usr/bin/env python3
+"""One door for everything a developer of tpio does: `python dev.py --help` lists it.
+
+Needs Python 3.11 or later and nothing else. On Windows it builds natively, in virtual environments; on Debian and
+Ubuntu it cross compiles and runs the result in a Windows Python under Wine, installing what that takes on first use.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if sys.version_info < (3, 11):
+    sys.exit("dev.py: this is Python %d.%d, dev.py needs 3.11 or later" % sys.version_info[:2])
+
+from devtools.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,155 @@
+"""Building tpio for a Windows Python, so that it can be imported there: by cross compilation, or natively on Windows.
+
+A build is named by a hash of what went into it, so it is made once, whichever checkout asks; a change in Python files
+alone reuses the compiled extension.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import cache, pythons, system, tools, wine
+from .pythons import Version
+from .ui import run_quietly, step
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Cross:
+    """What makes the host's setuptools produce an extension for `version`."""
+
+    version: Version
+
+    @property
+    def suffix(self) -> str:
+        return f".{self.version.abi}-win_amd64.pyd"
+
+    def sysconfig(self) -> str:
+        """The source of the module in which a Python for a foreign platform describes itself."""
+        home = pythons.home(self.version)
+        compiler = f"ccache {system.CROSS_COMPILER}"
+        extra = os.environ.get("TPIO_CFLAGS", "")
+        # The symbol table is dropped unless somebody wants to debug.
+        shared = f"{compiler} -shared {extra}" + ("" if "-g" in extra.split() else " -s")
+        # 3.11's pyconfig.h knows 64-bit Windows only by MSVC's macros.
+        defines = "-DPy_GIL_DISABLED=1" if self.version.free_threaded else "-DMS_WIN64" if self.version.name == "3.11" else ""
+        variables = {
+            "CC": compiler,
+            "CXX": f"ccache {system.CROSS_COMPILER.replace('gcc', 'g++')}",
+            "LDSHARED": shared,
+            "BLDSHARED": shared,
+            "LDCXXSHARED": shared,
+            "CFLAGS": f"-O2 -fno-strict-aliasing {defines} {extra}",
+            "CCSHARED": "",
+            "AR": "x86_64-w64-mingw32-ar",
+            "ARFLAGS": "rcs",
+            "SHLIB_SUFFIX": ".pyd",
+            "EXT_SUFFIX": self.suffix,
+            "SOABI": f"{self.version.abi}-win_amd64",
+            "VERSION": self.version.number,
+            "py_version_nodot": self.version.nodot,
+            "INCLUDEPY": str(home / "include"),
+            "Py_GIL_DISABLED": int(self.version.free_threaded),
+            "Py_DEBUG": 0,
+        }
+        return f"build_time_vars = {variables!r}\n"
+
+    def environment(self, folder: Path) -> dict[str, str]:
+        return {
+            **{name: value for name, value in os.environ.items() if name not in ("CC", "CFLAGS", "LDFLAGS", "LDSHARED")},
+            "_PYTHON_SYSCONFIGDATA_NAME": "_sysconfigdata_cross",
+            "_PYTHON_HOST_PLATFORM": "win-amd64",
+            "PYTHONPATH": str(folder),
+            "SETUPTOOLS_EXT_SUFFIX": self.suffix,
+            "CCACHE_DIR": str(cache.root() / "ccache"),
+            "CCACHE_BASEDIR": str(folder),
+            "CCACHE_NOHASHDIR": "1",
+        }
+
+    def prepare(self, folder: Path) -> None:
+        """Adds the cross configuration to a copy of the sources."""
+        home = pythons.home(self.version)
+        (folder / "_sysconfigdata_cross.py").write_text(self.sysconfig())
+        # MinGW links against a DLL directly, without an import library.
+        (folder / "setup.cfg").write_text(
+            f"[build_ext]\ninclude_dirs = {home / 'include'}\nlink_objects = {home / self.version.dll}\n"
+        )
+
+
+def site(version: Version) -> Path:
+    """A folder that, on the Windows Python's path, makes this checkout's tpio importable."""
+    extension = _extension(version)
+    package = [file for file in (CHECKOUT / "tpio").rglob("*") if _is_source(file)]
+    identity = cache.files_fingerprint(CHECKOUT, package, extension.name, _project_version())
+
+    def fill(into: Path) -> None:
+        for file in package:
+            target = into / file.relative_to(CHECKOUT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, target)
+        (into / "tpio").mkdir(exist_ok=True)
+        for file in extension.glob("*.pyd"):
+            shutil.copy2(file, into / "tpio")
+        # Enough metadata for importlib.metadata to find the version.
+        metadata = into / f"tpio-{_project_version()}.dist-info/METADATA"
+        metadata.parent.mkdir()
+        metadata.write_text(f"Metadata-Version: 2.1\nName: tpio\nVersion: {_project_version()}\n")
+
+    folder = cache.make(cache.root() / "builds" / f"site-{version.name}-{identity}", fill)
+    for used in (extension, folder):
+        os.utime(used)
+    cache.prune(folder.parent)
+    return folder
+
+
+def _extension(version: Version) -> Path:
+    """A folder with the compiled extension."""
+    sources = [file for name in ("src", "tpio/include") for file in (CHECKOUT / name).rglob("*") if _is_source(file)]
+    sources += [*(CHECKOUT / "tpio").glob("*.pxd"), CHECKOUT / "setup.py"]
+    system.need_cross_compiler() if not wine.NATIVE else None
+    recipe = repr(os.environ.get("TPIO_CFLAGS")) if wine.NATIVE else Cross(version).sysconfig()
+    pinned = (tools.REQUIREMENTS / "build.txt").read_text()
+    identity = cache.files_fingerprint(CHECKOUT, sources, recipe, pinned)
+
+    def fill(into: Path) -> None:
+        with step(f"compiling tpio for Python {version.name}"):
+            work = into / "work"
+            copy_sources(work, sources)
+            command = [str(tools.venv("build")), "setup.py", "build_ext", "--build-lib", "lib", "--build-temp", "temp"]
+            environment = dict(os.environ)
+            if wine.NATIVE:
+                from . import native
+
+                command[0] = str(native.python(version))
+            else:
+                Cross(version).prepare(work)
+                environment = Cross(version).environment(work)
+            log = run_quietly(command, what="the build", advice="correct the errors above", cwd=work, env=environment)
+            (built,) = (work / "lib").rglob("*.pyd")
+            built.rename(into / built.name)
+            (into / "build.log").write_text(log)
+            shutil.rmtree(work)
+
+    return cache.make(cache.root() / "builds" / f"extension-{version.name}-{identity}", fill)
+
+
+def copy_sources(work: Path, sources: list[Path]) -> None:
+    for file in sources:
+        target = work / file.relative_to(CHECKOUT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, target)
+
+
+def _is_source(file: Path) -> bool:
+    generated = file.suffix in (".pyc", ".pyd", ".html", ".o", ".obj") or file.name == "_tpio.c"
+    return file.is_file() and not generated
+
+
+def _project_version() -> str:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    return str(project["version"])

@@ -1,0 +1,73 @@
+"""Packages of the Debian or Ubuntu this runs on, installed when they are missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import cache
+from .ui import Failure, run_quietly, step
+
+CROSS_COMPILER = "x86_64-w64-mingw32-gcc"
+
+
+def need(*packages: str, present: bool) -> None:
+    """Installs `packages` unless the caller found what they provide."""
+    if present:
+        return
+    wanted = " ".join(packages)
+    if shutil.which("apt-get") is None:
+        raise Failure(f"this machine lacks {wanted}, and it has no apt-get; install the equivalent and try again")
+    with cache.lock("apt"), step(f"installing {wanted} with apt-get (needs root)"):
+        advice = f"install {wanted} by hand and try again"
+        run_quietly([*_as_root(wanted), "apt-get", "update"], what="apt-get update", advice=advice)
+        install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
+        noninteractive = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        run_quietly([*_as_root(wanted), *install], what="apt-get install", advice=advice, env=noninteractive)
+
+
+def _as_root(wanted: str) -> list[str]:
+    if os.geteuid() == 0:
+        return []
+    if shutil.which("sudo"):
+        return ["sudo", "--preserve-env=DEBIAN_FRONTEND"]
+    raise Failure(f"this machine lacks {wanted}; run `apt-get install {wanted}` as root and try again")
+
+
+def need_cross_compiler() -> None:
+    present = all(map(shutil.which, (CROSS_COMPILER, "ccache")))
+    need("gcc-mingw-w64-x86-64", "ccache", present=present)
+
+
+def fetch_binary_package(suites: Sequence[str], package: str, into: Path) -> Path:
+    """Downloads a Debian package, without installing it, from suites that this machine need not be on.
+
+    A private list of sources leaves the machine's own apt configuration as it is. apt checks the file against the
+    suite's signed index; a pinned hash of our own would break with every update of the suite.
+    """
+    keyring = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+    need("debian-archive-keyring", present=keyring.exists())
+    private = into / "apt"
+    for folder in ("lists/partial", "archives/partial"):
+        (private / folder).mkdir(parents=True)
+    sources = private / "sources.list"
+    source = f"deb [arch=amd64 signed-by={keyring}] http://deb.debian.org/debian"
+    sources.write_text("".join(f"{source} {suite} main\n" for suite in suites))
+    options = {
+        "Dir::Etc::SourceList": sources,
+        "Dir::Etc::SourceParts": "/dev/null",
+        "Dir::State::Lists": private / "lists",
+        "Dir::State::Status": "/dev/null",
+        "Dir::Cache": private,
+        "APT::Sandbox::User": "",
+        "Acquire::Languages": "none",
+    }
+    apt = ["apt-get", *(f"--option={name}={value}" for name, value in options.items())]
+    advice = "check the network and try again"
+    run_quietly([*apt, "update"], what="reading Debian's package index", advice=advice)
+    run_quietly([*apt, "download", package], what=f"downloading {package} from Debian", advice=advice, cwd=into)
+    shutil.rmtree(private)
+    (file,) = into.glob("*.deb")
+    return file

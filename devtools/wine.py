@@ -1,0 +1,180 @@
+"""Running Windows programs: directly on Windows, through Wine elsewhere.
+
+Wine's Python cannot use file handles as its standard streams, so both outputs are pipes, pumped here; that also lets
+output written with Windows line ends arrive with the host's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from . import cache, system
+from .ui import Failure, run_quietly, step
+
+NATIVE = sys.platform == "win32"
+
+_RUN_MARK = "TPIO_DEV_RUN"
+# Wine's own helpers are started by whichever program comes first and serve all: killing a run must spare them.
+_WINE_SERVICES = ("wineserver", "services.exe", "winedevice.exe", "plugplay.exe", "svchost.exe", "explorer.exe", "rpcss.exe")
+
+
+def windows_path(path: Path) -> str:
+    """How a Windows program names a file of this machine."""
+    return str(path) if NATIVE else "Z:" + str(path.absolute()).replace("/", "\\")
+
+
+def run(program: Path, args: Sequence[str], *, env: Mapping[str, str], cwd: Path | None = None) -> int:
+    """Runs a Windows program with this terminal's output; returns its exit code. An interrupt ends its children too."""
+    return _pump([str(program), *args], env, cwd, sys.stdout.buffer, sys.stderr.buffer)
+
+
+def capture(program: Path, args: Sequence[str], *, env: Mapping[str, str]) -> tuple[int, str]:
+    """Like `run`, but gives standard output and error as text instead of showing them."""
+    with _Collector() as collected:
+        code = _pump([str(program), *args], env, None, collected, collected)
+    return code, collected.text()
+
+
+class _Collector:
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def __enter__(self) -> _Collector:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def write(self, data: bytes) -> None:
+        self._parts.append(data)
+
+    def flush(self) -> None:
+        pass
+
+    def text(self) -> str:
+        return b"".join(self._parts).decode("utf-8", "replace")
+
+
+def _pump(command: list[str], env: Mapping[str, str], cwd: Path | None, out: IO[bytes] | _Collector, err: IO[bytes] | _Collector) -> int:
+    mark = uuid.uuid4().hex
+    environment = {**env, _RUN_MARK: mark}
+    if not NATIVE:
+        command = [*_wine(), *command]
+        environment |= _wine_environment()
+    with _interruptible():
+        process = subprocess.Popen(
+            command, env=environment, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert process.stdout and process.stderr
+        pumps = [
+            threading.Thread(target=_copy, args=(source, sink), daemon=True)
+            for source, sink in ((process.stdout, out), (process.stderr, err))
+        ]
+        for pump in pumps:
+            pump.start()
+        try:
+            code = process.wait()
+            for pump in pumps:
+                pump.join(timeout=5)  # a child that was left behind may hold the pipes open
+        finally:
+            _kill_run(process, mark)
+        for pump in pumps:
+            pump.join(timeout=5)
+    return code if code >= 0 else 128 - code
+
+
+def _copy(source: IO[bytes], sink: IO[bytes] | _Collector) -> None:
+    held = b""  # a carriage return at the end of a block may be half of a line end
+    while block := os.read(source.fileno(), 65536):
+        if not NATIVE:
+            block = (held + block).replace(b"\r\n", b"\n")
+            held = b"\r" if block.endswith(b"\r") else b""
+            block = block[: len(block) - len(held)]
+        sink.write(block)
+        sink.flush()
+    if held:
+        sink.write(held)
+        sink.flush()
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Turns a termination request into the exception that Ctrl-C raises, so that clean-up runs."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _kill_run(process: subprocess.Popen[bytes], mark: str) -> None:
+    """Ends what is left of a run: children of a Wine process are not children of ours, but they inherit the mark."""
+    if NATIVE:
+        if process.poll() is None:
+            subprocess.run(["taskkill", "/F", "/T", "/PID", str(process.pid)], capture_output=True)
+        return
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+    wanted = f"{_RUN_MARK}={mark}".encode()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if wanted in (entry / "environ").read_bytes().split(b"\0"):
+                    command = (entry / "cmdline").read_bytes().split(b"\0")[0].decode(errors="replace").lower()
+                    if not command.endswith(_WINE_SERVICES):
+                        os.kill(int(entry.name), signal.SIGKILL)
+
+
+def _wine() -> list[str]:
+    return shlex.split(os.environ.get("TPIO_WINE", "wine"))
+
+
+def _wine_environment() -> dict[str, str]:
+    # Each Wine has a prefix of its own: a newer one would convert an older one's for good.
+    prefix = cache.root() / f"prefix-{cache.fingerprint(*_wine())}"
+    # No diagnostics, and none of the parts that would ask about Mono, Gecko or a desktop menu.
+    quiet = {"WINEDEBUG": "-all", "WINEDLLOVERRIDES": "mscoree,mshtml,winemenubuilder.exe="}
+    return {"WINEPREFIX": str(prefix)} | {name: os.environ.get(name, value) for name, value in quiet.items()}
+
+
+def set_up() -> None:
+    """Installs Wine if need be and makes its prefix."""
+    if NATIVE:
+        return
+    command = _wine()
+    if "TPIO_WINE" in os.environ:
+        if not command or shutil.which(command[0]) is None:
+            raise Failure("the command in TPIO_WINE cannot be found; correct it, or unset it to use the system's Wine")
+    else:
+        system.need("wine", "wine64", present=shutil.which("wine") is not None)
+    environment = _wine_environment()
+    prefix = Path(environment["WINEPREFIX"])
+    stamp = prefix / "complete"
+    if not stamp.exists():
+        with cache.lock(prefix.name):
+            if not stamp.exists():
+                with step("creating the Wine prefix"):
+                    shutil.rmtree(prefix, ignore_errors=True)
+                    run_quietly(
+                        [*command, "wineboot", "--init"],
+                        env={**os.environ, **environment},
+                        what="wineboot",
+                        advice="check that this Wine runs 64-bit programs",
+                    )
+                    stamp.touch()
