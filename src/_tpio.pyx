@@ -1,0 +1,87 @@
+# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True
+"""The binding: Python objects around the C core.
+
+One read, from here to there and back:
+
+    Handle.read              handle.pxi     makes a Future (the operation is inside it) and submits it
+    tpio_read, ...           tpio_op.c      the Win32 call
+    tpio__op_io_callback     tpio_op.c      on a pool thread, without the GIL
+    on_complete, deliver     delivery.pxi   many completions for each time the GIL is taken
+    FutureBase.conclude      future.pxi     result or error; wakes threads, tasks, callbacks
+
+While an operation is submitted, the system holds one reference to its Future: taken before the call (started), dropped
+after the delivery.
+"""
+cimport cython
+cimport tpio_core as core
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
+from cpython.exc cimport PyErr_CheckSignals
+from libc.stdint cimport int64_t, uint64_t, uintptr_t
+from libc.string cimport memcpy
+from tpio_core cimport *
+
+import concurrent.futures
+import functools
+import io
+import os
+import sys
+import threading
+from asyncio import CancelledError as AsyncioCancelledError
+from asyncio import _get_running_loop
+from collections import deque, namedtuple
+from operator import index as operator_index
+from weakref import WeakKeyDictionary, WeakSet, ref
+
+cdef extern from *:
+    """
+    #ifdef Py_GIL_DISABLED
+    #define TPIO_FREE_THREADED 1
+    #else
+    #define TPIO_FREE_THREADED 0
+    #endif
+    /* The event that the interpreter's SIGINT handler sets; multiprocessing waits on it in the same way. */
+    PyAPI_FUNC(void *) _PyOS_SigintEvent(void);
+    """
+    const bint TPIO_FREE_THREADED
+    HANDLE _PyOS_SigintEvent()
+
+cdef extern from "Python.h":
+    ctypedef struct PyThreadState:
+        pass
+    ctypedef int PyGILState_STATE
+    PyGILState_STATE PyGILState_Ensure() nogil
+    PyThreadState *PyThreadState_Get()
+    PyThreadState *PyEval_SaveThread() nogil
+    void PyEval_RestoreThread(PyThreadState *state) nogil
+    void PyThreadState_Clear(PyThreadState *state)
+    void PyThreadState_DeleteCurrent()
+    void PyErr_WriteUnraisable(PyObject *where)
+    const Py_ssize_t PY_SSIZE_T_MAX
+    int _PyBytes_Resize(PyObject **bytes, Py_ssize_t size) except -1
+    object PyErr_SetExcFromWindowsErr(object type, int error)
+    Py_ssize_t PyNumber_AsSsize_t(object number, PyObject *exception) except? -1
+    unsigned long PyThread_get_thread_ident() nogil
+
+CancelledError = concurrent.futures.CancelledError
+InvalidStateError = concurrent.futures.InvalidStateError
+
+if core.tpio_init() != 0:
+    raise ImportError("tpio: the process has no fiber-local storage left")
+
+cdef class PoolBase      # pool.pxi
+cdef class FutureBase    # future.pxi
+cdef class Handle        # handle.pxi
+cdef class Awaiter       # awaiting.pxi
+cdef class LoopInbox     # awaiting.pxi
+cdef struct Blocked      # blocking.pxi
+
+include "errors.pxi"
+include "threads.pxi"
+include "delivery.pxi"
+include "future.pxi"
+include "blocking.pxi"
+include "awaiting.pxi"
+include "pool.pxi"
+include "handle.pxi"

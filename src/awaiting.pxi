@@ -1,0 +1,210 @@
+# await on a Future, under any asyncio loop.
+#
+# A task that awaits gets an Awaiter, which is the iterator that `await` wants and the future-like object that
+# asyncio.Task waits for (_asyncio_future_blocking, get_loop, add_done_callback, result, cancel). When the operation ends,
+# the awaiter is put in the inbox of its loop, and the loop is woken once for all that has come.
+#
+# Cancel. A cancelled task goes on waiting until the operation has ended, as the system decides that. If the operation won
+# the race, what it brought goes back to its handle for the next read or accept; the task is cancelled all the same.
+
+cdef list touched = []  # inboxes that have something and whose loops are to be woken; under the GIL
+
+
+cdef object make_awaiter(FutureBase future):
+    cdef Awaiter awaiter = Awaiter.__new__(Awaiter)
+    awaiter.future = future
+    return awaiter
+
+
+cdef class Awaiter:
+    cdef FutureBase future
+    cdef Handle handle           # the future's, which lets go of it when it ends
+    cdef LoopInbox inbox
+    cdef object loop
+    cdef object callback
+    cdef object context
+    cdef object message
+    cdef bint cancelled
+    cdef public object _asyncio_future_blocking
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self.future.state >= CANCELLED:
+            raise StopIteration(self.result())
+        loop = _get_running_loop()
+        if loop is None:
+            raise RuntimeError("await on a tpio future needs a running asyncio event loop")
+        self.loop = loop
+        self.inbox = inbox_of(loop)
+        self._asyncio_future_blocking = True
+        return self
+
+    def get_loop(self):
+        return self.loop
+
+    def add_done_callback(self, callback, *, context=None):
+        cdef FutureBase future = self.future
+        cdef bint now
+        self.callback = callback
+        self.context = context
+        with cython.critical_section(future):
+            now = future.state >= CANCELLED
+            if not now:
+                self.handle = future.handle
+                if future.awaiters is None:
+                    future.awaiters = self
+                else:
+                    future.shared = True
+                    if type(future.awaiters) is list:
+                        future.awaiters.append(self)
+                    else:
+                        future.awaiters = [future.awaiters, self]
+        if now:
+            self.loop.call_soon(callback, self, context=context)
+
+    def cancel(self, msg=None):
+        """The task is being cancelled. True: it will be, once the operation has ended."""
+        cdef FutureBase future = self.future
+        cdef bint ended, alone
+        if self.cancelled:
+            return True
+        self.cancelled = True
+        self.message = msg
+        with cython.critical_section(future):
+            ended = future.state >= CANCELLED
+            alone = not ended and not future.shared
+            if alone:
+                future.abandoned = True
+        if ended:
+            self.take_back()
+            return True
+        if alone and future.ask_to_cancel():
+            return True
+        # Others wait for it too, or it cannot be cancelled (a function that runs): this await alone ends.
+        with cython.critical_section(future):
+            if future.awaiters is self:
+                future.awaiters = None
+            elif type(future.awaiters) is list:
+                future.awaiters = [other for other in future.awaiters if other is not self]
+            else:
+                ended = True
+        if not ended:
+            self.loop.call_soon(self.callback, self, context=self.context)
+        return True
+
+    cdef int take_back(self) except -1:
+        """The operation has ended, but the task has not been told, and now will not be."""
+        cdef FutureBase future = self.future
+        cdef object value = None
+        cdef bint taken
+        with cython.critical_section(future):
+            taken = future.state == FINISHED and not future.shared
+            value = future.value
+        if taken and future.give_back(self.handle, value):
+            with cython.critical_section(future):
+                future.state = CANCELLED
+                future.value = None
+        return 0
+
+    def result(self):
+        if self.cancelled:
+            raise AsyncioCancelledError() if self.message is None else AsyncioCancelledError(self.message)
+        if self.future.state == CANCELLED:
+            raise AsyncioCancelledError()
+        return self.future.peek()
+
+    def exception(self):
+        return self.future.exception(0)
+
+    def done(self):
+        return self.future.state >= CANCELLED
+
+    def __repr__(self):
+        return f"<await {self.future!r}>"
+
+
+# ---- the inbox of a loop --------------------------------------------------------------------------------------------
+
+_inboxes = WeakKeyDictionary()
+cdef LoopInbox latest = None  # saves the look-up: most programs have one loop
+
+
+cdef LoopInbox inbox_of(object loop):
+    """The loop's inbox, made on first use."""
+    global latest
+    cdef LoopInbox inbox = latest
+    if not TPIO_FREE_THREADED and inbox is not None and inbox.loop_ref() is loop:
+        return inbox
+    inbox = _inboxes.get(loop)
+    if inbox is None:
+        inbox = LoopInbox.__new__(LoopInbox)
+        inbox.loop_ref = ref(loop)
+        inbox.arrived = []
+        inbox = _inboxes.setdefault(loop, inbox)
+    if not TPIO_FREE_THREADED:
+        latest = inbox
+    return inbox
+
+
+cdef class LoopInbox:
+    cdef object loop_ref         # weak: an inbox does not keep its loop
+    cdef list arrived
+    cdef bint woken              # drain() is scheduled
+    cdef object __weakref__
+
+    cdef int put(self, Awaiter awaiter) except -1:
+        cdef bint wake
+        with cython.critical_section(self):
+            self.arrived.append(awaiter)
+            wake = not self.woken
+            self.woken = True
+        if wake:
+            if TPIO_FREE_THREADED:
+                self.wake()
+            else:
+                touched.append(self)  # after the whole batch: see deliver_all
+        return 0
+
+    cdef int wake(self) except -1:
+        loop = self.loop_ref()
+        try:
+            if loop is not None:
+                loop.call_soon_threadsafe(self.drain)
+                return 0
+        except RuntimeError:
+            pass
+        # The loop is closed: nobody is left to be told.
+        with cython.critical_section(self):
+            self.arrived = []
+            self.woken = False
+        return 0
+
+    def drain(self):
+        """On the loop's thread: resumes the tasks, each in its own context."""
+        cdef Awaiter awaiter
+        cdef list arrived
+        with cython.critical_section(self):
+            arrived = self.arrived
+            self.arrived = []
+            self.woken = False
+        arrived.reverse()
+        try:
+            while arrived:
+                awaiter = arrived.pop()
+                awaiter.context.run(awaiter.callback, awaiter)
+        finally:
+            if arrived:  # KeyboardInterrupt or SystemExit in a task: the others are resumed all the same
+                loop = self.loop_ref()
+                while arrived:
+                    awaiter = arrived.pop()
+                    loop.call_soon(awaiter.callback, awaiter, context=awaiter.context)
+
+
+cdef int wake_loops() except -1:
+    cdef LoopInbox inbox
+    while touched:
+        inbox = touched.pop()
+        inbox.wake()
+    return 0

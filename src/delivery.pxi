@@ -1,0 +1,166 @@
+# From the core's completion to the Future, many for each time the GIL is taken.
+#
+# With a GIL. Callbacks put operations in one queue; the thread that finds it empty takes the GIL and delivers all that
+# has come until then. It does so in two passes: first every future ends (threads and tasks wake), then the done
+# callbacks run, one after the other. A callback may block for as long as it likes: completions that come meanwhile find
+# the queue empty and bring a thread of their own, and for callbacks that were already waiting behind it there is the
+# watch, a timer that brings another thread when nothing has moved.
+#
+# Without a GIL every thread delivers what it has itself, in parallel.
+
+cdef core.tpio_queue arrivals
+cdef FutureBase ready_first = None     # futures whose callbacks are to run; under the GIL
+cdef FutureBase ready_last = None
+cdef LONG ready_count = 0              # read by the watch without the GIL
+cdef LONG ready_taken = 0
+cdef LONG watch_armed = 0
+cdef LONG watch_seen = 0
+cdef void *watch_timer = NULL
+cdef enum:
+    WATCH_MS = 10
+
+cdef extern from "tpio_win32.h" nogil:
+    ctypedef struct FILETIME:
+        DWORD dwLowDateTime
+        DWORD dwHighDateTime
+    void *CreateThreadpoolTimer(void *callback, void *context, void *environ)
+    void SetThreadpoolTimer(void *timer, FILETIME *due, DWORD period, DWORD window)
+    BOOL TrySubmitThreadpoolCallback(void *callback, void *context, void *environ)
+
+
+cdef core.tpio_tail_fn on_complete(core.tpio_op *op) noexcept nogil:
+    cdef core.tpio_thread *thread
+    if TPIO_FREE_THREADED:
+        thread = core.tpio_thread_current()
+        if thread != NULL:
+            op.next = thread.carried
+            thread.carried = op
+            return deliver
+    if core.tpio_queue_put(&arrivals, op):
+        return deliver
+    return NULL
+
+
+cdef core.tpio_op *take_arrivals() noexcept nogil:
+    cdef core.tpio_thread *thread
+    cdef core.tpio_op *op
+    if TPIO_FREE_THREADED:
+        thread = core.tpio_thread_current()
+        if thread != NULL and thread.carried != NULL:
+            op = thread.carried
+            thread.carried = NULL
+            return op
+    return core.tpio_queue_take(&arrivals)
+
+
+cdef void deliver() noexcept nogil:
+    if enter_python():
+        with gil:
+            deliver_all()
+        leave_python()
+
+
+cdef void deliver_all() noexcept:
+    cdef core.tpio_op *op
+    cdef FutureBase future
+    while True:
+        op = take_arrivals()
+        if op == NULL:
+            break
+        while op != NULL:
+            future = <FutureBase>op.user
+            op = op.next
+            future.conclude()
+            if future.callbacks is not None and future.state >= CANCELLED:
+                make_ready(future, op != NULL)
+            Py_DECREF(future)  # the system's
+        future = None
+        wake_loops()
+        run_ready()
+
+
+cdef void make_ready(FutureBase future, bint others_follow) noexcept:
+    """A future has ended and has callbacks: they run when no other future waits for its end behind them."""
+    global ready_first, ready_last, ready_count
+    if TPIO_FREE_THREADED:
+        if others_follow:
+            hand_over(future)
+        else:
+            future.run_callbacks()
+        return
+    if future.next_ready is not None or ready_last is future:
+        return  # is in the queue
+    if ready_last is None:
+        ready_first = future
+    else:
+        ready_last.next_ready = future
+    ready_last = future
+    ready_count += 1
+
+
+cdef void run_ready() noexcept:
+    """Runs queued callbacks until there are none."""
+    global ready_first, ready_last, ready_count, ready_taken
+    cdef core.tpio_thread *thread = core.tpio_thread_current()
+    cdef FutureBase future
+    if thread != NULL:
+        thread.nested += 1  # what is done at once inside comes back here instead of nesting
+    while ready_first is not None:
+        future = ready_first
+        ready_first = future.next_ready
+        future.next_ready = None
+        if ready_first is None:
+            ready_last = None
+        ready_count -= 1
+        ready_taken += 1
+        if ready_count != 0:
+            arm_watch()
+        future.run_callbacks()
+    if thread != NULL:
+        thread.nested -= 1
+
+
+cdef void arm_watch() noexcept nogil:
+    global watch_seen
+    cdef FILETIME due
+    cdef int64_t relative = -<int64_t>WATCH_MS * 10000
+    if watch_timer == NULL or InterlockedExchange(&watch_armed, 1):
+        return
+    watch_seen = ready_taken
+    due.dwLowDateTime = <DWORD>relative
+    due.dwHighDateTime = <DWORD>(relative >> 32)
+    SetThreadpoolTimer(watch_timer, &due, 0, WATCH_MS)
+
+
+cdef void __stdcall on_watch(void *instance, void *context, void *timer) noexcept nogil:
+    """Callbacks wait: does somebody still work on them, or is he stuck in one?"""
+    InterlockedExchange(&watch_armed, 0)
+    if ready_count == 0 or exiting:
+        return
+    if ready_taken != watch_seen:
+        arm_watch()
+    elif enter_python():
+        with gil:
+            arm_watch()  # we may get stuck too
+            run_ready()
+        leave_python()
+
+
+cdef void __stdcall on_handed_over(void *instance, void *context) noexcept nogil:
+    if enter_python():
+        with gil:
+            future = <FutureBase>context
+            Py_DECREF(future)
+            (<FutureBase>future).run_callbacks()
+        leave_python()
+
+
+cdef void hand_over(FutureBase future) noexcept:
+    """A future's callbacks on a thread of their own."""
+    Py_INCREF(future)
+    if not TrySubmitThreadpoolCallback(<void *>on_handed_over, <PyObject *>future, NULL):
+        Py_DECREF(future)
+        future.run_callbacks()
+
+
+watch_timer = CreateThreadpoolTimer(<void *>on_watch, NULL, NULL)

@@ -1,0 +1,49 @@
+# Win32 error codes to exceptions, keeping the code.
+
+
+class BindError(OSError):
+    """The handle cannot be bound to a pool: it is not overlapped, or it is already bound to a completion port.
+
+    https://learn.microsoft.com/windows/win32/api/threadpoolapiset/nf-threadpoolapiset-createthreadpoolio
+    """
+
+
+# Codes for which OSError by itself does not find the right subclass, with the errno that goes with it.
+import errno
+
+cdef dict _SUBCLASSES = {
+    ERROR_NETNAME_DELETED: (ConnectionResetError, errno.ECONNRESET),
+    ERROR_CONNECTION_REFUSED: (ConnectionRefusedError, errno.ECONNREFUSED),
+    ERROR_CONNECTION_ABORTED: (ConnectionAbortedError, errno.ECONNABORTED),
+    ERROR_SEM_TIMEOUT: (TimeoutError, errno.ETIMEDOUT),
+    ERROR_TIMEOUT: (TimeoutError, errno.ETIMEDOUT),
+    WAIT_TIMEOUT: (TimeoutError, errno.ETIMEDOUT),
+    ERROR_NO_DATA: (BrokenPipeError, errno.EPIPE),
+    ERROR_BROKEN_PIPE: (BrokenPipeError, errno.EPIPE),
+    ERROR_PIPE_NOT_CONNECTED: (BrokenPipeError, errno.EPIPE),
+    10053: (ConnectionAbortedError, errno.ECONNABORTED),
+    10054: (ConnectionResetError, errno.ECONNRESET),
+    10060: (TimeoutError, errno.ETIMEDOUT),
+    10061: (ConnectionRefusedError, errno.ECONNREFUSED),
+}
+
+
+def winerror(int code, filename=None):
+    """The OSError for a Win32 error code, as the right subclass and with `winerror` set."""
+    cdef object message = _format(code)
+    kind = _SUBCLASSES.get(code)
+    if kind is None:
+        return OSError(0, message, filename, code)
+    error = kind[0](0, message, filename, code)
+    error.errno = kind[1]
+    return error
+
+
+cdef object _format(int code):
+    from ctypes import FormatError
+    return FormatError(code).strip()
+
+
+def classify(int error, bint skip):
+    """What the return of a Win32 call means (for tests): "pending", a completion comes, or "done", none comes."""
+    return "pending" if core.tpio_op_classify(error, skip) == TPIO_PENDING else "done"

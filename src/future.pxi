@@ -1,0 +1,552 @@
+# The Future: a concurrent.futures.Future whose operation is inside it.
+#
+# Everything that changes a future's state goes through settle, once. Fields are guarded by the object's critical section
+# (nothing with a GIL, a small lock without). Somebody who asks for the base class's _condition gets one, and from then on
+# settle takes that lock too; nobody else pays for it.
+
+cdef enum:
+    PENDING = 0
+    RUNNING = 1     # a work item whose function has begun
+    CANCELLED = 2
+    FINISHED = 3
+    FAILED = 4
+
+# How an operation's end becomes a result.
+cdef enum:
+    PROMISE = 0     # no operation: somebody calls set_result
+    READ = 1        # bytes; b"" at the end of the file
+    READ_INTO = 2   # int; 0 at the end of the file
+    WRITE = 3       # int; goes on until the whole buffer is written
+    COUNT = 4       # int
+    NOTHING = 5     # None
+    OUTPUT = 6      # bytes
+    SIGNALLED = 7   # True, or False for a timeout
+    WORK = 8
+    CUSTOM = 9      # extra(future, error, count) decides
+
+cdef object _AGAIN = object()   # from outcome: submitted anew, not over
+cdef object _CANCEL = object()  # from outcome: cancelled
+
+# cython: the names that concurrent.futures.wait looks at
+cdef tuple _STATES = ("PENDING", "RUNNING", "CANCELLED_AND_NOTIFIED", "FINISHED", "FINISHED")
+
+
+cdef class FutureBase:
+    """The result of an operation that has been started.
+
+    A `concurrent.futures.Future`: `result(timeout)` (seconds), `exception`, `add_done_callback`, `cancel`, `wait`,
+    `as_completed` and `asyncio.wrap_future` work. It can be awaited under any asyncio loop. Done callbacks run on a
+    thread of the pool, or at once when the future is already done.
+
+    Dropping a pending future does not cancel it.
+    """
+
+    cdef core.tpio_op op         # the operation itself: the system has it while submitted
+    cdef Handle handle           # kept alive until the end
+    cdef PoolBase pool
+    cdef Py_buffer view          # the caller's buffer, pinned while it belongs to the system
+    cdef object buffer           # or bytes of our own
+    cdef object extra            # finish function, or (function, args, kwargs) of a work item
+    cdef object value            # the result or the exception
+    cdef object callbacks        # None, one function, or a list
+    cdef object awaiters         # None, one Awaiter, or a list
+    cdef object condition        # the base class's, made when somebody asks
+    cdef object waiters
+    cdef object on_cancel        # what cancel() means for a future without an operation of its own
+    cdef Blocked *blocked
+    cdef FutureBase next_ready   # in the queue of futures whose callbacks are to run
+    cdef Py_ssize_t size         # bytes asked for
+    cdef Py_ssize_t moved        # bytes moved by earlier parts of the same write
+    cdef int64_t position        # of a sequential file operation, else -1
+    cdef uint64_t at             # where a write began
+    cdef LONG generation         # of the handle's cancel() when submitted
+    cdef int state
+    cdef int kind
+    cdef bint submitted          # the operation is the system's
+    cdef bint cancel_asked
+    cdef bint abandoned          # the only await on it was cancelled: what it brings goes back to the handle
+    cdef bint shared             # others look at it: callbacks, blocked threads, a second await
+    cdef bint has_view
+
+    def __cinit__(self):
+        self.position = -1
+
+    def __init__(self):
+        pass
+
+    # ---- the operation ----------------------------------------------------------------------------------------------
+
+    cdef char *address(self) noexcept:
+        return <char *>self.view.buf if self.has_view else PyBytes_AS_STRING(self.buffer)
+
+    cdef int pin(self, object data, bint writable) except -1:
+        """Takes hold of the caller's buffer, until release_buffer."""
+        if writable:
+            try:
+                PyObject_GetBuffer(data, &self.view, PyBUF_WRITABLE)
+            except BufferError as error:
+                try:
+                    readonly = memoryview(data).readonly
+                except Exception:
+                    readonly = False
+                if readonly:
+                    raise TypeError(f"a writable buffer is needed, not {type(data).__name__!r}") from None
+                raise
+            self.size = self.view.len
+            self.has_view = True
+        elif type(data) is bytes:
+            self.buffer = data
+            self.size = PyBytes_GET_SIZE(data)
+        else:
+            PyObject_GetBuffer(data, &self.view, PyBUF_SIMPLE)
+            self.size = self.view.len
+            self.has_view = True
+        return 0
+
+    cdef FutureBase started(self, core.tpio_status status):
+        """What to do after a submit, for which launch() has taken the system's reference."""
+        if status == TPIO_PENDING:
+            return self
+        self.submitted = False
+        Py_DECREF(self)  # the system has nothing
+        if status == TPIO_CLOSED:
+            handle = self.handle
+            self.release_buffer()
+            self.settle(CANCELLED, None)
+            if handle is None:
+                raise_closed_pool()
+            raise ValueError("I/O operation on closed handle")
+        self.conclude()
+        if self.callbacks is not None and self.state >= CANCELLED:
+            self.run_callbacks()
+        return self
+
+    cdef void conclude(self) noexcept:
+        """The operation is over. Runs on a pool thread, or on the submitting one when the call was done at once."""
+        cdef object result
+        cdef int state = FINISHED
+        self.submitted = False
+        try:
+            result = self.outcome()
+            if result is _AGAIN:
+                return
+            if result is _CANCEL or (self.abandoned and not self.shared and self.give_back(self.handle, result)):
+                state = CANCELLED
+                result = None
+        except BaseException as error:
+            state = FAILED
+            result = error
+        self.release_buffer()
+        self.settle(state, result)
+
+    cdef object outcome(self):
+        """The result of an operation that is over: a value, _CANCEL, _AGAIN, or raises."""
+        cdef DWORD error = self.op.error
+        cdef Py_ssize_t count = self.op.bytes
+        cdef int kind = self.kind
+        cdef Handle handle = self.handle
+
+        if kind == WRITE and error == 0:
+            self.moved += count
+        if self.position >= 0 and (kind != WRITE or error != 0):  # moved less than it had reserved?
+            InterlockedCompareExchange64(&handle.position, self.position + (self.moved if kind == WRITE else count),
+                                         self.position + self.size)
+        if error == ERROR_OPERATION_ABORTED and self.was_asked_to_end():
+            if kind == CUSTOM:
+                try:
+                    self.extra(self, error, count)  # may have something to put away
+                except OSError:
+                    pass
+            return _CANCEL
+        if kind == CUSTOM:
+            return self.extra(self, error, count)
+        if kind == READ or kind == READ_INTO:
+            if error == ERROR_BROKEN_PIPE or error == ERROR_HANDLE_EOF or error == ERROR_PIPE_NOT_CONNECTED:
+                error = count = 0
+            handle.more_data = error == ERROR_MORE_DATA
+            if error == ERROR_MORE_DATA:
+                error = 0
+        elif kind == SIGNALLED and error == WAIT_TIMEOUT:
+            return False
+        elif kind == WORK:
+            return _CANCEL
+        if error != 0:
+            raise winerror(error)
+        if kind == READ or kind == OUTPUT:
+            return self.bytes_read(count)
+        if kind == WRITE:
+            if self.moved < self.size and count != 0:
+                return handle._write_on(self)
+            return self.moved
+        if kind == READ_INTO or kind == COUNT:
+            return count
+        return True if kind == SIGNALLED else None
+
+    cdef object bytes_read(self, Py_ssize_t count):
+        """The bytes object that was read into, shrunk in place."""
+        cdef PyObject *data
+        if PyBytes_GET_SIZE(self.buffer) == count:
+            return self.buffer
+        if TPIO_FREE_THREADED:  # there only the thread that made an object may resize it
+            return PyBytes_FromStringAndSize(PyBytes_AS_STRING(self.buffer), count)
+        data = <PyObject *>self.buffer
+        Py_INCREF(self.buffer)
+        self.buffer = None  # one reference left, as resizing demands
+        _PyBytes_Resize(&data, count)
+        result = <object>data
+        Py_XDECREF(data)
+        return result
+
+    cdef bint was_asked_to_end(self):
+        """Is an aborted operation our own doing: cancel() of the future or the handle, or a close?"""
+        if self.cancel_asked or self.handle is None:
+            return True
+        return self.generation != self.handle.generation or self.handle.is_closed()
+
+    cdef bint give_back(self, Handle handle, object result):
+        """The operation was faster than the cancel of the only await on it: what it brought is for the next one.
+        False: it brought nothing that can be given back, and its result stands."""
+        if handle is None:
+            return False
+        if self.kind == CUSTOM:
+            return handle._give_back(result)
+        if self.kind == READ_INTO:
+            result = self.view_bytes(result)
+        elif self.kind != READ:
+            return False
+        if self.position >= 0:
+            InterlockedCompareExchange64(&handle.position, self.position, self.position + self.op.bytes)
+        elif result and handle.type != FILE_TYPE_DISK:
+            handle.keep(result)
+        return True
+
+    cdef object view_bytes(self, Py_ssize_t count):
+        """The first bytes of the caller's buffer, which may have been given back to him already."""
+        if self.has_view:
+            return PyBytes_FromStringAndSize(<char *>self.view.buf, count)
+        return bytes(memoryview(self.buffer).cast("B")[:count])
+
+    cdef void release_buffer(self) noexcept:
+        self.buffer = None
+        if self.has_view:
+            if self.kind == READ_INTO and self.awaiters is not None:
+                self.buffer = <object>self.view.obj  # a cancelled await may want it back: see Awaiter.take_back
+            self.has_view = False
+            PyBuffer_Release(&self.view)
+
+    def __dealloc__(self):
+        if self.has_view:
+            PyBuffer_Release(&self.view)
+
+    # ---- the end ----------------------------------------------------------------------------------------------------
+
+    cdef bint settle(self, int state, object value):
+        """The one way in which a future ends. False: it had ended before."""
+        cdef Blocked *blocked
+        cdef Handle handle = None
+        cdef object awaiters = None, condition = None, asked_for = None
+        cdef bint ended
+        while True:
+            with cython.critical_section(self):
+                ended = self.state >= CANCELLED
+                asked_for = self.condition
+                if not ended and asked_for is condition:
+                    self.value = value
+                    self.state = state
+                    awaiters, self.awaiters = self.awaiters, None
+                    handle, self.handle = self.handle, None
+                    self.on_cancel = None
+                    self.extra = None
+                    while self.blocked != NULL:
+                        blocked = self.blocked
+                        self.blocked = blocked.next
+                        blocked.signalled = True
+                        SetEvent(blocked.event)
+            if ended or asked_for is condition:
+                break
+            # Somebody has asked for the base class's condition and may be looking at the state under it.
+            condition = asked_for
+            condition.acquire()
+        if condition is not None:
+            if not ended:
+                self._tell_waiters()
+                condition.notify_all()
+            condition.release()
+        if ended:
+            return False
+        if handle is not None and InterlockedDecrement(&handle.pending) == 0 and handle.is_closed():
+            WakeByAddressAll(&handle.pending)
+        if self.kind == WORK and InterlockedDecrement(&self.pool.functions) == 0:
+            WakeByAddressAll(&self.pool.functions)
+        if awaiters is not None:
+            if type(awaiters) is list:
+                for awaiter in awaiters:
+                    (<Awaiter>awaiter).inbox.put(<Awaiter>awaiter)
+            else:
+                (<Awaiter>awaiters).inbox.put(<Awaiter>awaiters)
+        return True
+
+    def _tell_waiters(self):
+        for waiter in self.waiters or ():
+            if self.state == CANCELLED:
+                waiter.add_cancelled(self)
+            elif self.state == FAILED:
+                waiter.add_exception(self)
+            else:
+                waiter.add_result(self)
+
+    cdef void run_callbacks(self) noexcept:
+        cdef object callbacks
+        while True:
+            with cython.critical_section(self):
+                callbacks = self.callbacks
+                self.callbacks = None
+            if callbacks is None:
+                return
+            if type(callbacks) is not list:
+                callbacks = (callbacks,)
+            for callback in callbacks:
+                try:
+                    callback(self)
+                except BaseException:
+                    PyErr_WriteUnraisable(<PyObject *>callback)
+
+    # ---- concurrent.futures.Future ----------------------------------------------------------------------------------
+
+    def cancel(self):
+        """Asks for the operation to be cancelled; True when that was asked (or the future is cancelled already).
+
+        The future ends when the system says so: cancelled, or with its result when the operation was faster. Until then
+        its buffer belongs to the system. Callbacks of a function or timer that had not begun run at once.
+        https://learn.microsoft.com/windows/win32/fileio/cancelioex-func
+        """
+        return self.ask_to_cancel()
+
+    cdef bint ask_to_cancel(self):
+        cdef core.tpio_status status
+        cdef object hook = None
+        cdef Handle handle = None
+        cdef bint submitted = False
+        cdef int state
+        with cython.critical_section(self):
+            state = self.state
+            if state < RUNNING:
+                self.cancel_asked = True
+                submitted = self.submitted
+                handle = self.handle  # kept over the call
+                hook = self.on_cancel
+        if state >= RUNNING:
+            return state == CANCELLED
+        if submitted:
+            with nogil:
+                status = core.tpio_op_cancel(&self.op)
+            if status == TPIO_DONE:
+                Py_DECREF(self)  # the system's
+                self.submitted = False
+                self.settle(CANCELLED, None)
+                self.run_callbacks()
+            return status != TPIO_CLOSED or handle is not None
+        if hook is not None:
+            return bool(hook())
+        if self.kind != PROMISE:
+            return True  # between two parts: the next is not submitted any more
+        if self.settle(CANCELLED, None):
+            self.run_callbacks()
+        return self.state == CANCELLED
+
+    def cancelled(self):
+        """True when the future has ended cancelled."""
+        return self.state == CANCELLED
+
+    def running(self):
+        """True while a submitted function is being executed."""
+        return self.state == RUNNING
+
+    def done(self):
+        """True when the future has ended: result, exception or cancelled."""
+        return self.state >= CANCELLED
+
+    def result(self, timeout=None):
+        """The result; blocks until there is one, at most `timeout` seconds (TimeoutError).
+
+        Raises what the operation raised, or CancelledError. Reacts to Ctrl-C in the main thread.
+        """
+        if self.state < CANCELLED and not block_on(self, timeout):
+            raise TimeoutError()
+        return self.peek()
+
+    cdef object peek(self):
+        if self.state == FINISHED:
+            return self.value
+        if self.state == CANCELLED:
+            raise CancelledError()
+        try:
+            raise self.value
+        finally:
+            self = None  # the traceback refers to this frame: no cycle through it
+
+    def exception(self, timeout=None):
+        """The exception that the operation raised, or None; blocks like result()."""
+        if self.state < CANCELLED and not block_on(self, timeout):
+            raise TimeoutError()
+        if self.state == CANCELLED:
+            raise CancelledError()
+        return self.value if self.state == FAILED else None
+
+    def add_done_callback(self, fn):
+        """Calls fn(future) when the future has ended: on a pool thread, or at once if it has ended already.
+
+        An exception from it goes to sys.unraisablehook. A blocking callback occupies its thread and nothing else.
+        """
+        cdef bint now
+        with cython.critical_section(self):
+            self.shared = True
+            if self.callbacks is None:
+                self.callbacks = fn
+            elif type(self.callbacks) is list:
+                self.callbacks.append(fn)
+            else:
+                self.callbacks = [self.callbacks, fn]
+            now = self.state >= CANCELLED
+        if now:
+            run_at_once(self)
+
+    def set_running_or_notify_cancel(self):
+        """For executors: the function is about to begin. False: it was cancelled."""
+        cdef int state
+        with cython.critical_section(self):
+            state = self.state
+            if state == PENDING:
+                self.state = RUNNING
+        if state == PENDING:
+            return True
+        if state == CANCELLED:
+            return False
+        raise RuntimeError("Future in unexpected state")
+
+    def set_result(self, result):
+        """Ends a future that is not an operation's."""
+        if self.submitted or not self.settle(FINISHED, result):
+            raise InvalidStateError(f"{_STATES[self.state]}: {self!r}")
+        self.run_callbacks()
+
+    def set_exception(self, exception):
+        """Ends a future that is not an operation's, with an exception."""
+        if self.submitted or not self.settle(FAILED, exception):
+            raise InvalidStateError(f"{_STATES[self.state]}: {self!r}")
+        self.run_callbacks()
+
+    def _end(self, int state, value):
+        """For the façade: as set_result, set_exception, cancel, but a future that has ended stays as it is."""
+        if self.settle(state, value):
+            self.run_callbacks()
+            return True
+        return False
+
+    @property
+    def _on_cancel(self):
+        """For the façade: what cancel() calls while this future, which has no operation, is pending."""
+        return self.on_cancel
+
+    @_on_cancel.setter
+    def _on_cancel(self, hook):
+        self.on_cancel = hook
+
+    # What concurrent.futures.wait and as_completed look at, made when they do.
+
+    @property
+    def _state(self):
+        return _STATES[self.state]
+
+    @property
+    def _condition(self):
+        condition = threading.Condition()
+        with cython.critical_section(self):
+            self.shared = True
+            if self.condition is None:
+                self.condition = condition
+            return self.condition
+
+    @property
+    def _waiters(self):
+        waiters = _Waiters()
+        with cython.critical_section(self):
+            if self.waiters is None:
+                self.waiters = waiters
+            return self.waiters
+
+    @property
+    def _done_callbacks(self):
+        callbacks = self.callbacks
+        if callbacks is None:
+            return []
+        return list(callbacks) if type(callbacks) is list else [callbacks]
+
+    @property
+    def _result(self):
+        return self.value if self.state == FINISHED else None
+
+    @property
+    def _exception(self):
+        return self.value if self.state == FAILED else None
+
+    def __repr__(self):
+        name = type(self).__name__
+        if self.state == FINISHED:
+            return f"<{name} at {id(self):#x} state=finished returned {type(self.value).__name__}>"
+        if self.state == FAILED:
+            return f"<{name} at {id(self):#x} state=finished raised {type(self.value).__name__}>"
+        return f"<{name} at {id(self):#x} state={('pending', 'running', 'cancelled')[self.state]}>"
+
+    def __await__(self):
+        return make_awaiter(self)
+
+
+cdef enum:
+    DEEPEST = 8
+
+
+cdef int run_at_once(FutureBase future) except -1:
+    """The callbacks of a future that is done when they are added. A chain of operations that all complete at once would
+    recurse without end: from some depth on they queue, and run after the outer ones have returned."""
+    cdef core.tpio_thread *thread = core.tpio_thread_current()
+    if thread != NULL and thread.nested >= DEEPEST:
+        make_ready(future, True)
+        return 0
+    if thread != NULL:
+        thread.nested += 1
+    future.run_callbacks()
+    if thread != NULL:
+        thread.nested -= 1
+        if thread.nested == 0:
+            run_ready()
+    return 0
+
+
+class Future(FutureBase, concurrent.futures.Future):
+    __doc__ = FutureBase.__doc__
+    __slots__ = ()
+
+
+cdef extern from "Python.h":
+    ctypedef struct PyTypeObject:
+        object (*tp_new)(PyTypeObject *type, object args, PyObject *kwargs)
+
+cdef PyTypeObject *future_type = <PyTypeObject *>Future
+cdef tuple no_arguments = ()
+
+
+cdef FutureBase new_future(int kind):
+    """A Future without the ceremony of a call."""
+    cdef FutureBase future = <FutureBase>future_type.tp_new(future_type, no_arguments, NULL)
+    future.kind = kind
+    future.op.user = <void *>future
+    future.op.complete = on_complete
+    return future
+
+
+cdef FutureBase done_future(object value):
+    cdef FutureBase future = new_future(PROMISE)
+    future.value = value
+    future.state = FINISHED
+    return future

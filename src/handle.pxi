@@ -1,0 +1,444 @@
+# Handle: anything opened for overlapped I/O, bound to a pool.
+
+cdef enum:
+    FILE_TYPE_SOCKET = 0x100   # ours, beside FILE_TYPE_DISK, _PIPE, _CHAR
+    LARGEST = 0x7FFFF000       # bytes of one system call; longer writes are made of several
+
+cdef tuple _TYPES = ("unknown", "disk", "char", "pipe")
+
+
+cdef Py_ssize_t as_size(object n) except -1:
+    """A number of bytes. What is too large to exist stays too large, for the allocation to refuse."""
+    cdef Py_ssize_t size = PyNumber_AsSsize_t(n, NULL)
+    if size < 0:
+        raise ValueError("the number of bytes must not be negative")
+    return size
+
+
+cdef object new_bytes(Py_ssize_t size):
+    if size > PY_SSIZE_T_MAX - 64:
+        raise MemoryError(f"no memory for {size} bytes")
+    return PyBytes_FromStringAndSize(NULL, size)
+
+
+cdef DWORD one_call(Py_ssize_t size) noexcept nogil:
+    return <DWORD>size if size < LARGEST else LARGEST
+
+
+cdef int file_type(HANDLE file) except -1:
+    cdef int value = 0, size = sizeof(int)
+    cdef DWORD kind, error
+    SetLastError(0)
+    kind = GetFileType(file)
+    if kind == FILE_TYPE_UNKNOWN:
+        error = GetLastError()
+        if error != 0:
+            raise winerror(error)
+    if kind == FILE_TYPE_PIPE and getsockopt(<SOCKET>file, SOL_SOCKET, SO_TYPE, <char *>&value, &size) == 0:
+        return FILE_TYPE_SOCKET
+    return kind
+
+
+cdef object handle_value(object obj):
+    """The HANDLE of an int, of an object with fileno(), or of a C runtime file (whose fileno() is not a HANDLE)."""
+    if isinstance(obj, int):
+        if isinstance(obj, bool):
+            raise TypeError("a handle is needed, not a bool")
+        return obj
+    fileno = getattr(obj, "fileno", None)
+    if fileno is None:
+        raise TypeError(f"a handle or an object with fileno() is needed, not {type(obj).__name__!r}")
+    value = fileno()
+    if isinstance(obj, io.IOBase):
+        import msvcrt
+        value = msvcrt.get_osfhandle(value)
+    return value
+
+
+cdef class Handle:
+    """A file, pipe, socket or device that was opened for overlapped I/O, bound to a pool of the operating system.
+
+    obj: an int HANDLE, or an object with fileno() (a socket, asyncio's PipeHandle). pool: the default one if None.
+    owns: close() closes the system's handle; an object with detach() is detached from it.
+
+    Every operation returns a Future at once and may be cancelled; any number may be in flight. Misuse raises at once:
+    ValueError (closed, negative size), TypeError (wrong type, read-only buffer), BindError. Failures of the operation
+    come through the future, as OSError with `winerror` set.
+
+    https://learn.microsoft.com/windows/win32/api/threadpoolapiset/nf-threadpoolapiset-createthreadpoolio
+    """
+
+    cdef core.tpio_handle *native
+    cdef PoolBase pool_
+    cdef object owner            # the foreign object whose handle this is
+    cdef object leftover         # what cancelled awaits had received, oldest first
+    cdef core.LONG64 position    # of sequential reads and writes; files only
+    cdef LONG pending            # futures that have not ended
+    cdef LONG generation         # counts cancel()
+    cdef int type
+    cdef bint owns
+    cdef bint appends
+    cdef public bint more_data
+    cdef object __weakref__
+
+    def __init__(self, obj, *, pool=None, owns=True):
+        if self.native != NULL:
+            raise RuntimeError("a handle is initialized once")
+        value = handle_value(obj)
+        if value in (0, -1) or value < 0 or value > <uintptr_t>-1:
+            raise ValueError(f"{value} is not a handle: is the object closed?")
+        self._bind(value, pool, owns)
+        if not isinstance(obj, int):
+            if owns and hasattr(obj, "detach") and not isinstance(obj, io.IOBase):
+                obj.detach()
+            else:
+                self.owner = obj  # keeps it open
+
+    def _bind(self, value, pool, owns):
+        cdef PoolBase where = default_pool() if pool is None else pool
+        cdef HANDLE file = <HANDLE><uintptr_t>value
+        cdef unsigned flags = TPIO_OWNS if owns else 0
+        cdef core.tpio_bind_error why
+        cdef DWORD state = 0, error
+        where.require_open()
+        self.type = file_type(file)
+        if self.type == FILE_TYPE_SOCKET:
+            flags |= TPIO_SOCKET
+        elif self.type == FILE_TYPE_DISK:
+            flags |= TPIO_SKIP
+        elif self.type == FILE_TYPE_PIPE:
+            # Not with messages: whether a completion follows ERROR_MORE_DATA under skip is not documented.
+            if GetNamedPipeHandleStateW(file, &state, NULL, NULL, NULL, NULL, 0) and not state & PIPE_READMODE_MESSAGE:
+                flags |= TPIO_SKIP
+        with nogil:
+            error = core.tpio_handle_bind(where.native, file, flags, &self.native, &why)
+        if error == ERROR_NOT_ENOUGH_MEMORY:
+            raise MemoryError("no memory to bind a handle")
+        if error != 0:
+            if core.tpio_pool_closing(where.native):
+                raise_closed_pool()
+            if why == TPIO_BIND_NOT_OVERLAPPED:
+                raise BindError(0, "the handle was not opened for overlapped I/O: open it with FILE_FLAG_OVERLAPPED, or "
+                                "use the system's blocking calls on it in Pool.submit", None, error)
+            if why == TPIO_BIND_ALREADY_BOUND:
+                raise BindError(0, "the handle is already bound to a completion port, of tpio, asyncio or another "
+                                "library: use the object that it was bound with, or open the file again", None, error)
+            raise winerror(error)
+        self.pool_ = where
+        self.owns = owns
+
+    def __dealloc__(self):
+        cdef core.tpio_handle *handle = self.native
+        if handle != NULL:
+            # Nothing is pending: futures refer to their handle.
+            with nogil:
+                core.tpio_handle_close(handle)
+                core.tpio_handle_unref(handle)
+
+    cdef bint is_closed(self) noexcept:
+        return self.native == NULL or core.tpio_handle_file(self.native) == INVALID_HANDLE_VALUE
+
+    cdef int require_open(self) except -1:
+        if self.is_closed():
+            raise ValueError("I/O operation on closed handle")
+        return 0
+
+    # ---- submitting -------------------------------------------------------------------------------------------------
+
+    cdef FutureBase begin(self, int kind):
+        cdef FutureBase future
+        self.require_open()
+        future = new_future(kind)
+        future.handle = self
+        future.generation = self.generation
+        InterlockedIncrement(&self.pending)
+        return future
+
+    cdef int64_t place(self, FutureBase future, object offset) except? -2:
+        """Where a file operation of future.size bytes is to happen. Without an offset it is sequential: after the last,
+        at a position that is reserved now and corrected when fewer bytes were moved."""
+        cdef int64_t at
+        if offset is None:
+            if self.type != FILE_TYPE_DISK:
+                return 0
+            at = InterlockedExchangeAdd64(&self.position, future.size)
+            future.position = at
+            return at
+        at = offset
+        if at < 0:
+            raise ValueError("the offset must not be negative")
+        if at != 0 and (self.type == FILE_TYPE_PIPE or self.type == FILE_TYPE_SOCKET):
+            raise ValueError("only files have offsets")
+        return at
+
+    cdef FutureBase receive(self, FutureBase future, char *address, Py_ssize_t size, object offset):
+        """Submits a read into address."""
+        cdef core.tpio_status status
+        cdef int64_t at = self.place(future, offset)
+        future.submitted = True
+        Py_INCREF(future)  # the system's
+        if self.type == FILE_TYPE_SOCKET:
+            status = core.tpio_recv(&future.op, self.native, address, one_call(size), 0)
+        elif self.type == FILE_TYPE_DISK:
+            with nogil:  # may wait for the disk: see docs/files.md
+                status = core.tpio_read(&future.op, self.native, address, one_call(size), at)
+        else:
+            status = core.tpio_read(&future.op, self.native, address, one_call(size), at)
+        return future.started(status)
+
+    cdef core.tpio_status transmit(self, FutureBase future):
+        """Submits what is left of a write."""
+        cdef char *address = future.address() + future.moved
+        cdef DWORD size = one_call(future.size - future.moved)
+        cdef core.tpio_status status
+        cdef uint64_t at = future.at
+        if at != TPIO_APPEND:
+            at += future.moved
+        future.submitted = True
+        Py_INCREF(future)  # the system's
+        if self.type == FILE_TYPE_SOCKET:
+            status = core.tpio_send(&future.op, self.native, address, size, 0)
+        elif self.type == FILE_TYPE_DISK:
+            with nogil:
+                status = core.tpio_write(&future.op, self.native, address, size, at)
+        else:
+            status = core.tpio_write(&future.op, self.native, address, size, at)
+        return status
+
+    def _write_on(self, FutureBase future):
+        """The next part of a write, on the thread that completed the last."""
+        cdef core.tpio_status status
+        if future.cancel_asked:
+            return _CANCEL
+        status = self.transmit(future)
+        if status == TPIO_PENDING:
+            if future.cancel_asked:  # asked for between the check and the submit
+                with nogil:
+                    core.tpio_op_cancel(&future.op)
+            return _AGAIN
+        future.submitted = False
+        Py_DECREF(future)
+        if status == TPIO_CLOSED:
+            return _CANCEL
+        return future.outcome()
+
+    cdef void keep(self, object data):
+        """Bytes that a cancelled await had received; the next read gets them."""
+        if self.leftover is None:
+            self.leftover = deque()
+        self.leftover.append(data)
+
+    cdef object from_leftover(self, Py_ssize_t size):
+        data = self.leftover.popleft()
+        self.more_data = False
+        if len(data) > size:
+            self.leftover.appendleft(data[size:])
+            self.more_data = self.is_message_pipe()
+            data = data[:size]
+        return data
+
+    cdef bint is_message_pipe(self):
+        cdef DWORD state = 0
+        if self.type != FILE_TYPE_PIPE:
+            return False
+        GetNamedPipeHandleStateW(core.tpio_handle_file(self.native), &state, NULL, NULL, NULL, NULL, 0)
+        return (state & PIPE_READMODE_MESSAGE) != 0
+
+    def _give_back(self, result):
+        """For the façade: takes what a cancelled await would have got; False when it can do nothing with it."""
+        return False
+
+    # ---- verbs ------------------------------------------------------------------------------------------------------
+
+    def read(self, n, offset=None):
+        """Reads up to n bytes. Future of bytes: b"" at the end of the file, or when the peer has closed.
+
+        offset: where in a file; None: after the last sequential read or write of this object. At most 2 GiB at once.
+        https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-readfile
+        """
+        cdef Py_ssize_t size = as_size(n)
+        cdef FutureBase future
+        self.require_open()
+        if size == 0:
+            return done_future(b"")
+        if self.leftover:
+            return done_future(self.from_leftover(size))
+        buffer = new_bytes(size)
+        future = self.begin(READ)
+        future.buffer = buffer
+        future.size = size
+        try:
+            return self.receive(future, PyBytes_AS_STRING(buffer), size, offset)
+        except BaseException:
+            future.settle(CANCELLED, None)
+            raise
+
+    def read_into(self, buffer, offset=None):
+        """Reads into a writable buffer, which belongs to the system until the future ends. Future of the number of bytes:
+        0 at the end of the file."""
+        cdef FutureBase future = self.begin(READ_INTO)
+        try:
+            future.pin(buffer, True)
+            if future.size == 0:
+                future.release_buffer()
+                future.settle(FINISHED, 0)
+                return future
+            if self.leftover:
+                data = self.from_leftover(future.size)
+                memcpy(future.address(), PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+                future.release_buffer()
+                future.settle(FINISHED, len(data))
+                return future
+            return self.receive(future, future.address(), future.size, offset)
+        except BaseException:
+            future.release_buffer()
+            future.settle(CANCELLED, None)
+            raise
+
+    def write(self, data, offset=None):
+        """Writes the whole of a bytes-like object, which belongs to the system until the future ends, or fails. Future of
+        the number of bytes.
+
+        A cancelled write may have written a part. https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-writefile
+        """
+        cdef FutureBase future = self.begin(WRITE)
+        try:
+            future.pin(data, False)
+            if future.size == 0 and not self.is_message_pipe():
+                future.release_buffer()
+                future.settle(FINISHED, 0)
+                return future
+            if self.appends:
+                future.at = TPIO_APPEND
+            else:
+                future.at = self.place(future, offset)
+            return future.started(self.transmit(future))
+        except BaseException:
+            future.release_buffer()
+            future.settle(CANCELLED, None)
+            raise
+
+    def poll_read(self):
+        """Future of None that ends when a read would not wait: there is data, or the end. Takes nothing away.
+
+        Pipes and stream sockets.
+        """
+        cdef FutureBase future
+        self.require_open()
+        if self.type != FILE_TYPE_PIPE and self.type != FILE_TYPE_SOCKET:
+            raise ValueError("only pipes and sockets can be polled")
+        if self.leftover:
+            return done_future(None)
+        future = self.begin(CUSTOM)
+        future.extra = _poll_result
+        return self.receive(future, b"", 0, None)
+
+    def ioctl(self, code, data=b"", output_size=0):
+        """DeviceIoControl: sends `data` with the control code. Future of the bytes put out, at most output_size.
+
+        https://learn.microsoft.com/windows/win32/api/ioapiset/nf-ioapiset-deviceiocontrol
+        """
+        cdef DWORD number = code, input_size
+        cdef Py_ssize_t size = as_size(output_size)
+        cdef core.tpio_status status
+        cdef FutureBase future
+        data = bytes(memoryview(data).cast("B"))
+        if size > LARGEST or len(data) > LARGEST:
+            raise ValueError("the data of a device control is at most 2 GiB")
+        buffer = new_bytes(size)
+        future = self.begin(OUTPUT)
+        future.buffer = buffer
+        future.extra = data  # kept as long as the operation
+        input_size = len(data)
+        future.submitted = True
+        Py_INCREF(future)
+        status = core.tpio_ioctl(&future.op, self.native, number, PyBytes_AS_STRING(data), input_size,
+                                 PyBytes_AS_STRING(buffer), <DWORD>size)
+        return future.started(status)
+
+    # ---- the end ----------------------------------------------------------------------------------------------------
+
+    def cancel(self):
+        """Asks the system to cancel every pending operation. Each future ends when the system says so.
+
+        https://learn.microsoft.com/windows/win32/fileio/cancelioex-func
+        """
+        if self.native == NULL:
+            return
+        InterlockedIncrement(&self.generation)
+        with nogil:
+            core.tpio_handle_cancel(self.native)
+
+    def close(self):
+        """Refuses new operations, cancels the pending ones and closes the handle. Idempotent.
+
+        Returns when the pending futures have ended (cancelled), which is at once as far as the system is concerned; a
+        device that does not heed cancels is left to end by itself after a second. Inside a callback it does not wait.
+        """
+        if self.native == NULL:
+            return
+        with nogil:
+            core.tpio_handle_close(self.native)
+        self._let_go()
+
+    def _let_go(self):
+        cdef unsigned long long end
+        cdef LONG pending
+        self.leftover = None
+        if self.pending != 0 and not inside_callback():
+            end = GetTickCount64() + 1000
+            with nogil:
+                while True:
+                    pending = self.pending
+                    if pending <= 0 or GetTickCount64() >= end:
+                        break
+                    WaitOnAddress(&self.pending, &pending, sizeof(LONG), 100)
+        owner, self.owner = self.owner, None
+        if owner is not None and self.owns:
+            owner.close()
+
+    def detach(self):
+        """Gives the system's handle up and returns it, open: pending operations are cancelled and this object is closed.
+
+        The handle stays bound to tpio's completion port; to use it elsewhere see docs/handover.md.
+        """
+        cdef HANDLE file
+        self.require_open()
+        file = core.tpio_handle_detach(self.native)
+        if file == INVALID_HANDLE_VALUE:
+            raise ValueError("I/O operation on closed handle")
+        self.owns = False
+        self._let_go()
+        return <uintptr_t>file
+
+    def fileno(self):
+        """The HANDLE or SOCKET, as an int; ValueError when closed."""
+        self.require_open()
+        return <uintptr_t>core.tpio_handle_file(self.native)
+
+    @property
+    def closed(self):
+        """True after close() or detach(), or the close of its pool."""
+        return self.is_closed()
+
+    @property
+    def pool(self):
+        """The pool that it is bound to."""
+        return self.pool_
+
+    def __enter__(self):
+        self.require_open()
+        return self
+
+    def __exit__(self, *exc_info):
+        self.close()
+
+    def __repr__(self):
+        where = "closed" if self.is_closed() else f"handle={self.fileno():#x}"
+        return f"<tpio.{type(self).__name__} {where}>"
+
+
+def _poll_result(future, error, count):
+    """A read of nothing: an end of the file is readable, and so is a message that did not fit."""
+    if error not in (0, ERROR_MORE_DATA, ERROR_BROKEN_PIPE, ERROR_HANDLE_EOF, ERROR_PIPE_NOT_CONNECTED):
+        raise winerror(error)

@@ -1,0 +1,272 @@
+# Pools: private thread pools of the system, as executors.
+
+
+cdef object _PRIORITIES = {
+    "low": TP_CALLBACK_PRIORITY_LOW,
+    "normal": TP_CALLBACK_PRIORITY_NORMAL,
+    "high": TP_CALLBACK_PRIORITY_HIGH,
+}
+
+PoolStats = namedtuple("PoolStats", "pending submitted completed cancelled failed handles threads")
+PoolStats.__doc__ = """Counts of a pool: operations that are pending, and those submitted, completed, cancelled and failed
+so far; handles bound; threads of the pool that have run callbacks and still exist."""
+
+
+cdef int raise_closed_pool() except -1:
+    if shutting_down:
+        raise RuntimeError("tpio has ended: the interpreter is shutting down")
+    raise RuntimeError("the pool is closed")
+
+
+cdef class PoolBase:
+    """A private thread pool of the operating system, on which completions are delivered and functions run.
+
+    A `concurrent.futures.Executor` and a context manager, whose end waits for submitted functions and closes the pool.
+
+    min_threads, max_threads: how many threads the system keeps at least and makes at most (None: its default, 500).
+    name: for repr. priority: "low", "normal" or "high", against other pools of the process. long_running: callbacks take
+    their time, and the system should make threads sooner.
+
+    https://learn.microsoft.com/windows/win32/api/threadpoolapiset/nf-threadpoolapiset-createthreadpool
+    """
+
+    cdef core.tpio_pool *native
+    cdef readonly object name
+    cdef LONG functions          # of submit, that have not ended
+    cdef bint shut               # shutdown() was called: no new functions
+    cdef object __weakref__
+
+    def __init__(self, *, min_threads=1, max_threads=None, name=None, priority="normal", long_running=False):
+        cdef core.tpio_pool_options options
+        cdef DWORD error
+        if self.native != NULL:
+            raise RuntimeError("a pool is initialized once")
+        if shutting_down:
+            raise_closed_pool()
+        least = operator_index(min_threads)
+        most = 0 if max_threads is None else operator_index(max_threads)
+        if least < 0 or least > 0x7FFFFFFF:
+            raise ValueError("min_threads must not be negative")
+        if max_threads is not None and (most < 1 or most > 0x7FFFFFFF):
+            raise ValueError("max_threads must be positive")
+        if most and least > most:
+            raise ValueError("min_threads must not be greater than max_threads")
+        if priority not in _PRIORITIES:
+            raise ValueError(f"priority must be one of {', '.join(_PRIORITIES)}, not {priority!r}")
+        options.min_threads = least
+        options.max_threads = most
+        options.priority = _PRIORITIES[priority]
+        options.runs_long = bool(long_running)
+        with nogil:
+            error = core.tpio_pool_create(&options, &self.native)
+        if error == ERROR_NOT_ENOUGH_MEMORY:
+            raise MemoryError("no memory for a thread pool")
+        if error != 0:
+            raise winerror(error)
+        self.name = name
+        _pools.add(self)
+
+    def __dealloc__(self):
+        cdef core.tpio_pool *pool = self.native
+        if pool != NULL:
+            # Nothing lives in it: handles and pending futures refer to their pool.
+            with nogil:
+                core.tpio_pool_close(pool)
+                core.tpio_pool_unref(pool)
+
+    cdef int require_open(self) except -1:
+        if self.native == NULL:
+            raise RuntimeError("the pool was not initialized")
+        if core.tpio_pool_closing(self.native):
+            raise_closed_pool()
+        return 0
+
+    def submit(self, fn, /, *args, **kwargs):
+        """Runs fn(*args, **kwargs) on a thread of the pool and returns a Future of its result.
+
+        RuntimeError after shutdown() or close(). A function that has not begun can be cancelled.
+        https://learn.microsoft.com/windows/win32/api/threadpoolapiset/nf-threadpoolapiset-submitthreadpoolwork
+        """
+        cdef FutureBase future
+        if not callable(fn):
+            raise TypeError(f"a callable is needed, not {type(fn).__name__!r}")
+        self.require_open()
+        if self.shut:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        future = self.launch(WORK)
+        future.op.complete = on_work
+        future.extra = (fn, args, kwargs)
+        InterlockedIncrement(&self.functions)
+        return future.started(core.tpio_work(&future.op, self.native))
+
+    cdef FutureBase launch(self, int kind):
+        cdef FutureBase future = new_future(kind)
+        self.require_open()
+        future.pool = self
+        future.submitted = True
+        Py_INCREF(future)  # the system's
+        return future
+
+    def shutdown(self, wait=True, *, cancel_futures=False):
+        """Refuses new functions; with `wait` returns when those submitted have ended. I/O of the pool goes on.
+
+        cancel_futures: those that have not begun are cancelled.
+        """
+        cdef LONG left
+        self.shut = True
+        if cancel_futures:
+            with nogil:
+                core.tpio_pool_cancel_work(self.native)
+        if wait and not inside_callback():
+            while True:
+                left = self.functions
+                if left == 0:
+                    break
+                with nogil:
+                    WaitOnAddress(&self.functions, &left, sizeof(LONG), 100)
+                PyErr_CheckSignals()
+
+    def close(self, *, timeout=None):
+        """Closes every handle bound to the pool, cancels everything that is pending, waits until it has ended, frees.
+
+        timeout: seconds; TimeoutError when a submitted function is still running by then (the pool is closed
+        nevertheless, and frees itself). Idempotent. Inside a callback of a pool it does not wait.
+        """
+        cdef object deadline = None if timeout is None else monotonic() + timeout
+        cdef LONG left
+        if self.native == NULL:
+            return
+        self.shut = True
+        with nogil:
+            core.tpio_pool_close(self.native)
+        if inside_callback():
+            return
+        while not self.drain_for(50):
+            PyErr_CheckSignals()
+            if deadline is not None and monotonic() >= deadline:
+                raise TimeoutError("operations of the pool have not ended")
+        while True:
+            left = self.functions
+            if left == 0:
+                return
+            with nogil:
+                WaitOnAddress(&self.functions, &left, sizeof(LONG), 50)
+            PyErr_CheckSignals()
+            if deadline is not None and monotonic() >= deadline:
+                raise TimeoutError("a function of the pool is still running")
+
+    cdef bint drain_for(self, DWORD milliseconds):
+        cdef bint drained
+        with nogil:
+            drained = core.tpio_pool_drain(self.native, milliseconds)
+        return drained
+
+    @property
+    def closed(self):
+        """True after close()."""
+        return self.native == NULL or core.tpio_pool_closing(self.native)
+
+    def stats(self):
+        """PoolStats of now. Cheap; exact when nothing is going on."""
+        cdef core.tpio_pool_stats stats
+        if self.native == NULL:
+            raise RuntimeError("the pool was not initialized")
+        core.tpio_pool_get_stats(self.native, &stats)
+        return PoolStats(stats.pending, stats.submitted, stats.completed, stats.cancelled, stats.failed, stats.handles,
+                         stats.threads)
+
+    def __exit__(self, *exc_info):
+        self.shutdown(wait=True)
+        self.close()
+        return False
+
+    def __repr__(self):
+        name = f" {self.name!r}" if self.name is not None else ""
+        return f"<tpio.Pool{name} at {id(self):#x}{' closed' if self.closed else ''}>"
+
+
+class Pool(PoolBase, concurrent.futures.Executor):
+    __doc__ = PoolBase.__doc__
+    __slots__ = ()
+
+
+cdef PoolBase _default_pool = None
+_default_pool_lock = threading.Lock()
+
+
+def default_pool():
+    """The process's pool, made on first use; what everything runs on that is not given a pool."""
+    global _default_pool
+    if _default_pool is None or _default_pool.closed:
+        with _default_pool_lock:
+            if _default_pool is None or _default_pool.closed:
+                _default_pool = Pool(name="default")
+    return _default_pool
+
+
+# ---- functions ------------------------------------------------------------------------------------------------------
+
+cdef core.tpio_tail_fn on_work(core.tpio_op *op) noexcept nogil:
+    cdef core.tpio_thread *thread
+    if op.error != 0:
+        return on_complete(op)  # cancelled by the close of its pool
+    thread = core.tpio_thread_current()
+    if thread == NULL:
+        return on_complete(op)
+    thread.carried = op  # this thread is the function's
+    return work
+
+
+cdef void work() noexcept nogil:
+    cdef core.tpio_thread *thread = core.tpio_thread_current()
+    cdef core.tpio_op *op = thread.carried
+    thread.carried = NULL
+    if enter_python():
+        with gil:
+            run_function(<FutureBase>op.user)
+            Py_DECREF(<object>op.user)
+        leave_python()
+
+
+cdef void run_function(FutureBase future) noexcept:
+    cdef PoolBase pool = future.pool
+    cdef object fn, args, kwargs, result
+    cdef int state = FINISHED
+    cdef bint begin
+    with cython.critical_section(future):
+        begin = future.state == PENDING
+        if begin:
+            future.state = RUNNING
+        future.submitted = False
+    if begin:
+        fn, args, kwargs = future.extra
+        future.extra = None
+        try:
+            result = fn(*args, **kwargs)
+        except BaseException as error:
+            state = FAILED
+            result = error
+        fn = args = kwargs = None
+        future.settle(state, result)
+        result = None
+        wake_loops()
+        future.run_callbacks()
+
+
+# ---- time -----------------------------------------------------------------------------------------------------------
+
+def sleep(seconds, *, pool=None):
+    """A Future that ends, with None, after at least that many seconds; never early. 0 is a trip through the pool.
+
+    The system's timers have a resolution of about 16 ms, so it may end that much later. Can be cancelled.
+    https://learn.microsoft.com/windows/win32/api/threadpoolapiset/nf-threadpoolapiset-setthreadpooltimer
+    """
+    cdef double length = seconds
+    cdef PoolBase where = default_pool() if pool is None else pool
+    cdef FutureBase future
+    cdef int64_t nanoseconds
+    if not length >= 0:
+        raise ValueError("the length of a sleep must be a non-negative number")
+    nanoseconds = <int64_t>(length * 1e9) + 1 if length < 9e9 else <int64_t>9e18
+    future = where.launch(NOTHING)
+    return future.started(core.tpio_sleep(&future.op, where.native, nanoseconds if length > 0 else 0))

@@ -1,0 +1,161 @@
+/* tpio_core.c: what exists once in a process: the pinned module, the record of each thread, winsock's extensions. */
+#include "tpio_internal.h"
+
+#include <stdlib.h>
+
+static DWORD core__fls = FLS_OUT_OF_INDEXES;
+static void (*core__on_exit)(tpio_thread *thread);
+
+/* ---- threads ----------------------------------------------------------------------------------------------------
+ * A record lives in fiber-local storage because that has a destructor: the pool's threads end when the system thinks
+ * that there are too many of them, and then something must be told.
+ */
+static void NTAPI core__thread_ended(PVOID value)
+{
+    tpio_thread *thread = value;
+
+    if (thread == NULL)
+        return;
+    if (core__on_exit != NULL)
+        core__on_exit(thread);
+    if (thread->event != NULL)
+        CloseHandle(thread->event);
+    if (thread->pool != NULL) {
+        InterlockedDecrement(&thread->pool->thread_count);
+        tpio_pool_unref(thread->pool);
+    }
+    free(thread);
+}
+
+tpio_thread *tpio_thread_current(void)
+{
+    tpio_thread *thread = FlsGetValue(core__fls);
+
+    if (thread != NULL)
+        return thread;
+    thread = calloc(1, sizeof *thread);
+    if (thread != NULL && !FlsSetValue(core__fls, thread)) {
+        free(thread);
+        thread = NULL;
+    }
+    return thread;
+}
+
+void tpio_thread_on_exit(void (*fn)(tpio_thread *thread))
+{
+    core__on_exit = fn;
+}
+
+tpio_thread *tpio__thread_enter(tpio_pool *pool)
+{
+    tpio_thread *thread = tpio_thread_current();
+
+    if (thread == NULL)
+        return NULL;
+    if (thread->pool == NULL) {
+        thread->pool = pool;
+        tpio_pool_ref(pool);
+        InterlockedIncrement(&pool->thread_count);
+    }
+    thread->depth++;
+    return thread;
+}
+
+void tpio__thread_leave(tpio_thread *thread)
+{
+    if (thread != NULL)
+        thread->depth--;
+}
+
+DWORD tpio_init(void)
+{
+    HMODULE self;
+
+    /* A callback may be on its way for as long as the process lives, and its code must be there. */
+    if (!GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_PIN | GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS,
+                            (LPCWSTR)(void *)&core__fls, &self))
+        return GetLastError();
+    core__fls = FlsAlloc(core__thread_ended);
+    return core__fls != FLS_OUT_OF_INDEXES ? ERROR_SUCCESS : GetLastError();
+}
+
+/* ---- queue ------------------------------------------------------------------------------------------------------
+ * A stack that is always emptied as a whole: no operation is ever taken from its middle, so there is no ABA.
+ */
+BOOL tpio_queue_put(tpio_queue *queue, tpio_op *op)
+{
+    PVOID top = queue->top, seen;
+
+    for (;;) {
+        op->next = top;
+        seen = InterlockedCompareExchangePointer(&queue->top, op, top);
+        if (seen == top)
+            return top == NULL; /* not op->next: the operation may have been taken by now */
+        top = seen;
+    }
+}
+
+tpio_op *tpio_queue_take(tpio_queue *queue)
+{
+    tpio_op *op = InterlockedExchangePointer(&queue->top, NULL), *next, *oldest = NULL;
+
+    for (; op != NULL; op = next) {
+        next = op->next;
+        op->next = oldest;
+        oldest = op;
+    }
+    return oldest;
+}
+
+/* ---- winsock ----------------------------------------------------------------------------------------------------
+ * Extension functions are asked for through a socket of the provider. They are the same for every socket of Windows'
+ * own providers; a pointer that two threads store at once is the same pointer.
+ */
+static DWORD core__extension(SOCKET socket, GUID guid, void *volatile *cache, void *function, size_t size)
+{
+    DWORD bytes;
+
+    if (*cache == NULL) {
+        void *found = NULL;
+
+        if (WSAIoctl(socket, SIO_GET_EXTENSION_FUNCTION_POINTER, &guid, sizeof guid, &found, sizeof found, &bytes, NULL,
+                     NULL) != 0)
+            return (DWORD)WSAGetLastError();
+        *cache = found;
+    }
+    CopyMemory(function, (const void *)cache, size);
+    return ERROR_SUCCESS;
+}
+
+DWORD tpio__extensions(SOCKET socket, LPFN_ACCEPTEX *accept, LPFN_CONNECTEX *connect, LPFN_DISCONNECTEX *disconnect,
+                       LPFN_TRANSMITFILE *transmit)
+{
+    static void *volatile accept_ex, *volatile connect_ex, *volatile disconnect_ex, *volatile transmit_file;
+    GUID accept_guid = WSAID_ACCEPTEX, connect_guid = WSAID_CONNECTEX, disconnect_guid = WSAID_DISCONNECTEX,
+         transmit_guid = WSAID_TRANSMITFILE;
+    DWORD error = ERROR_SUCCESS;
+
+    if (accept != NULL)
+        error = core__extension(socket, accept_guid, &accept_ex, accept, sizeof *accept);
+    if (error == 0 && connect != NULL)
+        error = core__extension(socket, connect_guid, &connect_ex, connect, sizeof *connect);
+    if (error == 0 && disconnect != NULL)
+        error = core__extension(socket, disconnect_guid, &disconnect_ex, disconnect, sizeof *disconnect);
+    if (error == 0 && transmit != NULL)
+        error = core__extension(socket, transmit_guid, &transmit_file, transmit, sizeof *transmit);
+    return error;
+}
+
+int tpio_socket_accepted(SOCKET socket, SOCKET listener)
+{
+    if (setsockopt(socket, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT, (const char *)&listener, sizeof listener) == 0)
+        return 0;
+    return WSAGetLastError();
+}
+
+int tpio_socket_connected(SOCKET socket)
+{
+    if (setsockopt(socket, SOL_SOCKET, SO_UPDATE_CONNECT_CONTEXT, NULL, 0) == 0)
+        return 0;
+    return WSAGetLastError();
+}

@@ -1,0 +1,198 @@
+/* tpio_handle.c: a handle's binding to a pool, from CreateThreadpoolIo to CloseThreadpoolIo.
+ *
+ * The gate. Threads use the handle while others close it, and a handle value that was closed may be somebody else's a
+ * moment later. So everybody who makes a call with it goes through one 64-bit word:
+ *
+ *     bit 63       closing: nobody enters any more
+ *     bits 32..62  users: threads inside a Win32 call with this handle
+ *     bits 0..31   in flight: operations that the system has
+ *
+ * Closing is done in two steps, each by whoever is last, so that nobody ever waits:
+ *
+ *     the last user      cancels what is pending and closes the system's handle      handle__shut
+ *     the last in flight closes the TP_IO and drops the binding's reference          handle__free
+ *
+ * The closer enters as a user and as one in flight, sets closing in the same instant, and leaves; by that it cannot be
+ * missed that somebody must do the first step, nor can the second come before it.
+ */
+#include "tpio_internal.h"
+
+#include <stdlib.h>
+#include <winternl.h>
+
+#define HANDLE__CLOSING ((LONG64)((uint64_t)1 << 63))
+
+/* FILE_MODE_INFORMATION, see NtQueryInformationFile in the Windows driver kit's documentation. */
+#define HANDLE__FILE_MODE_INFORMATION 16
+#define HANDLE__FILE_SYNCHRONOUS_IO 0x30 /* ..._ALERT | ..._NONALERT */
+
+typedef NTSTATUS(NTAPI *handle__query_fn)(HANDLE, IO_STATUS_BLOCK *, PVOID, ULONG, int);
+
+static BOOL handle__is_synchronous(HANDLE file)
+{
+    HMODULE ntdll = GetModuleHandleW(L"ntdll.dll");
+    handle__query_fn query = NULL;
+    IO_STATUS_BLOCK status;
+    ULONG mode = 0;
+
+    if (ntdll != NULL)
+        query = (handle__query_fn)(void (*)(void))GetProcAddress(ntdll, "NtQueryInformationFile");
+    if (query == NULL || query(file, &status, &mode, sizeof mode, HANDLE__FILE_MODE_INFORMATION) < 0)
+        return FALSE; /* unknown: let the bind decide */
+    return (mode & HANDLE__FILE_SYNCHRONOUS_IO) != 0;
+}
+
+DWORD tpio_handle_bind(tpio_pool *pool, HANDLE file, unsigned flags, tpio_handle **result, tpio_bind_error *why)
+{
+    tpio_handle *handle;
+    DWORD error;
+
+    *result = NULL;
+    *why = TPIO_BIND_OTHER;
+    /* CreateThreadpoolIo says ERROR_INVALID_PARAMETER for both mistakes; the caller wants to know which. */
+    if (handle__is_synchronous(file)) {
+        *why = TPIO_BIND_NOT_OVERLAPPED;
+        return ERROR_INVALID_PARAMETER;
+    }
+    handle = calloc(1, sizeof *handle);
+    if (handle == NULL)
+        return ERROR_NOT_ENOUGH_MEMORY;
+    if (!tpio__pool_enter(pool)) {
+        error = ERROR_SHUTDOWN_IN_PROGRESS;
+        goto failed_pool;
+    }
+    handle->refs = 2;
+    handle->file = file;
+    handle->flags = flags;
+    handle->pool = pool;
+    handle->io = CreateThreadpoolIo(file, tpio__op_io_callback, handle, &pool->environ_);
+    if (handle->io == NULL) {
+        error = GetLastError();
+        if (error == ERROR_INVALID_PARAMETER)
+            *why = TPIO_BIND_ALREADY_BOUND;
+        goto failed_io;
+    }
+    if ((flags & TPIO_SKIP) && !SetFileCompletionNotificationModes(file, FILE_SKIP_COMPLETION_PORT_ON_SUCCESS))
+        handle->flags &= ~(unsigned)TPIO_SKIP;
+
+    AcquireSRWLockExclusive(&pool->lock);
+    handle->next = pool->handles;
+    if (handle->next != NULL)
+        handle->next->previous = handle;
+    pool->handles = handle;
+    ReleaseSRWLockExclusive(&pool->lock);
+    InterlockedIncrement(&pool->handle_count);
+    /* A pool that was closed between our entry and our listing has not seen us. */
+    if (pool->closing)
+        tpio_handle_close(handle);
+    *result = handle;
+    return ERROR_SUCCESS;
+
+failed_io:
+    tpio__pool_leave(pool);
+failed_pool:
+    free(handle);
+    return error;
+}
+
+void tpio_handle_unref(tpio_handle *handle)
+{
+    if (InterlockedDecrement(&handle->refs) == 0)
+        free(handle);
+}
+
+BOOL tpio__handle_enter(tpio_handle *handle, LONG64 what)
+{
+    LONG64 gate = handle->gate, seen;
+
+    for (;;) {
+        if (gate < 0)
+            return FALSE;
+        seen = InterlockedCompareExchange64(&handle->gate, gate + what, gate);
+        if (seen == gate)
+            return TRUE;
+        gate = seen;
+    }
+}
+
+/* No user is inside and none will come: the value of the handle is safe to use one last time. */
+static void handle__shut(tpio_handle *handle)
+{
+    CancelIoEx(handle->file, NULL); /* ERROR_NOT_FOUND: nothing was pending */
+    if (!(handle->flags & TPIO_OWNS))
+        return;
+    if (handle->flags & TPIO_SOCKET)
+        closesocket((SOCKET)handle->file);
+    else
+        CloseHandle(handle->file);
+}
+
+/* Nothing is in flight and the handle is closed. */
+static void handle__free(tpio_handle *handle)
+{
+    tpio_pool *pool = handle->pool;
+
+    AcquireSRWLockExclusive(&pool->lock);
+    if (handle->next != NULL)
+        handle->next->previous = handle->previous;
+    if (handle->previous != NULL)
+        handle->previous->next = handle->next;
+    else
+        pool->handles = handle->next;
+    ReleaseSRWLockExclusive(&pool->lock);
+    InterlockedDecrement(&pool->handle_count);
+    /* Every callback has left the system's count before it left ours, so this does not block, not even here in the
+     * last callback. FALSE: callbacks that are queued must run; there are none. */
+    WaitForThreadpoolIoCallbacks(handle->io, FALSE);
+    CloseThreadpoolIo(handle->io);
+    tpio_handle_unref(handle);
+    tpio__pool_leave(pool);
+}
+
+void tpio__handle_leave(tpio_handle *handle, LONG64 what)
+{
+    LONG64 gate = InterlockedExchangeAdd64(&handle->gate, -what) - what;
+
+    if (gate >= 0)
+        return;
+    gate &= ~HANDLE__CLOSING;
+    if (what >= TPIO_USER && gate < TPIO_USER) {
+        /* We were the last user; one in flight is the closer's, kept for this. */
+        handle__shut(handle);
+        gate = InterlockedExchangeAdd64(&handle->gate, -TPIO_INFLIGHT) - TPIO_INFLIGHT;
+        gate &= ~HANDLE__CLOSING;
+    }
+    if (gate == 0)
+        handle__free(handle);
+}
+
+void tpio_handle_close(tpio_handle *handle)
+{
+    if (tpio__handle_enter(handle, TPIO_USER | TPIO_INFLIGHT | HANDLE__CLOSING))
+        tpio__handle_leave(handle, TPIO_USER);
+}
+
+BOOL tpio_handle_cancel(tpio_handle *handle)
+{
+    if (!tpio__handle_enter(handle, TPIO_USER))
+        return FALSE;
+    CancelIoEx(handle->file, NULL);
+    tpio__handle_leave(handle, TPIO_USER);
+    return TRUE;
+}
+
+HANDLE tpio_handle_file(tpio_handle *handle)
+{
+    return handle->gate < 0 ? INVALID_HANDLE_VALUE : handle->file;
+}
+
+HANDLE tpio_handle_detach(tpio_handle *handle)
+{
+    if (!tpio__handle_enter(handle, TPIO_USER | TPIO_INFLIGHT | HANDLE__CLOSING))
+        return INVALID_HANDLE_VALUE;
+    /* Ours alone to change: nobody can enter, and only the last user reads it. */
+    handle->flags &= ~(unsigned)TPIO_OWNS;
+    HANDLE file = handle->file;
+    tpio__handle_leave(handle, TPIO_USER);
+    return file;
+}

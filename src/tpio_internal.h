@@ -1,0 +1,77 @@
+/* What the files of the C core share among themselves. */
+#ifndef TPIO_INTERNAL_H
+#define TPIO_INTERNAL_H
+
+#include "tpio_core.h"
+
+struct tpio_pool {
+    volatile LONG refs;    /* the creator, each live object, each thread's record */
+    volatile LONG live;    /* open handles and pending timers, work and waits: what a drain waits for */
+    volatile LONG closing;
+    volatile LONG handle_count, thread_count;
+    volatile LONG64 submitted, completed, cancelled, failed; /* pending is derived */
+    PTP_POOL pool;
+    TP_CALLBACK_ENVIRON environ_;
+    SRWLOCK lock;          /* guards all below */
+    tpio_handle *handles;  /* the open ones */
+    struct {
+        PTP_TIMER timer;
+        tpio_op **heap;    /* by due time */
+        size_t count, capacity;
+    } timers;
+    struct {
+        PTP_WORK work;
+        tpio_op *head, *tail;
+    } works;
+    tpio_op *waits;
+};
+
+struct tpio_handle {
+    volatile LONG refs;    /* the creator; the binding itself while it is open */
+    volatile LONG64 gate;  /* who is inside: see tpio_handle.c */
+    HANDLE file;
+    PTP_IO io;
+    unsigned flags;
+    tpio_pool *pool;
+    tpio_handle *next, *previous; /* in pool->handles */
+};
+
+/* tpio_core.c */
+tpio_thread *tpio__thread_enter(tpio_pool *pool); /* at the start of every callback; NULL: no memory, no matter */
+void tpio__thread_leave(tpio_thread *thread);
+DWORD tpio__extensions(SOCKET socket, LPFN_ACCEPTEX *accept, LPFN_CONNECTEX *connect, LPFN_DISCONNECTEX *disconnect,
+                       LPFN_TRANSMITFILE *transmit);
+
+/* tpio_op.c: every operation begins and ends here. */
+void tpio__op_begin(tpio_op *op, tpio_pool *pool, tpio_verb verb);
+void tpio__op_end(tpio_op *op, DWORD error, DWORD bytes);
+void tpio__op_complete(tpio_op *op, tpio_tail_fn *tail); /* hands it back; *tail is to be called at the very end */
+void tpio__tail(tpio_tail_fn tail);
+void CALLBACK tpio__op_io_callback(PTP_CALLBACK_INSTANCE instance, PVOID context, PVOID overlapped, ULONG result,
+                                   ULONG_PTR bytes, PTP_IO io);
+
+/* tpio_handle.c: the gate. enter fails once the handle is closing. */
+BOOL tpio__handle_enter(tpio_handle *handle, LONG64 what);
+void tpio__handle_leave(tpio_handle *handle, LONG64 what);
+#define TPIO_USER ((LONG64)1 << 32) /* a thread that is inside a Win32 call with this handle */
+#define TPIO_INFLIGHT ((LONG64)1)   /* an operation that the system has */
+
+/* tpio_pool.c: a live object keeps the pool from draining and its memory from going. */
+BOOL tpio__pool_enter(tpio_pool *pool);
+void tpio__pool_leave(tpio_pool *pool);
+
+/* tpio_timer.c, tpio_work.c, tpio_wait.c. create and destroy come from the pool; *_abort takes all that is queued and
+ * completes it as aborted, on the calling thread; *_cancel takes one back (TPIO_DONE) or finds it gone (TPIO_CLOSED). */
+DWORD tpio__timers_create(tpio_pool *pool);
+void tpio__timers_destroy(tpio_pool *pool);
+void tpio__timers_abort(tpio_pool *pool);
+tpio_status tpio__timer_cancel(tpio_op *op);
+
+DWORD tpio__works_create(tpio_pool *pool);
+void tpio__works_destroy(tpio_pool *pool);
+tpio_status tpio__work_cancel(tpio_op *op);
+
+void tpio__waits_abort(tpio_pool *pool);
+tpio_status tpio__wait_cancel(tpio_op *op);
+
+#endif
