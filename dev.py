@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import sys
 
-if sys.version_info < (3, 11):
-    sys.exit("dev.py: this is Python %d.%d, dev.py needs 3.11 or later" % sys.version_info[:2])
+if sys.version_info < (3, 11):  # noqa: UP036 - who runs it with less should read this, not a syntax error
+    sys.exit("dev.py: this Python is too old, 3.11 or later is needed")
 
 from devtools.cli import main
 

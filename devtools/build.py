@@ -12,9 +12,9 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import cache, pythons, system, tools, wine
+from . import cache, native, pythons, system, tools, wine
 from .pythons import Version
-from .ui import run_quietly, step
+from .ui import run_quietly, say, step
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -37,7 +37,9 @@ class Cross:
         # The symbol table is dropped unless somebody wants to debug.
         shared = f"{compiler} -shared {extra}" + ("" if "-g" in extra.split() else " -s")
         # 3.11's pyconfig.h knows 64-bit Windows only by MSVC's macros.
-        defines = "-DPy_GIL_DISABLED=1" if self.version.free_threaded else "-DMS_WIN64" if self.version.name == "3.11" else ""
+        defines = (
+            "-DPy_GIL_DISABLED=1" if self.version.free_threaded else "-DMS_WIN64" if self.version.name == "3.11" else ""
+        )
         variables = {
             "CC": compiler,
             "CXX": f"ccache {system.CROSS_COMPILER.replace('gcc', 'g++')}",
@@ -61,7 +63,9 @@ class Cross:
 
     def environment(self, folder: Path) -> dict[str, str]:
         return {
-            **{name: value for name, value in os.environ.items() if name not in ("CC", "CFLAGS", "LDFLAGS", "LDSHARED")},
+            **{
+                name: value for name, value in os.environ.items() if name not in ("CC", "CFLAGS", "LDFLAGS", "LDSHARED")
+            },
             "_PYTHON_SYSCONFIGDATA_NAME": "_sysconfigdata_cross",
             "_PYTHON_HOST_PLATFORM": "win-amd64",
             "PYTHONPATH": str(folder),
@@ -109,33 +113,70 @@ def site(version: Version) -> Path:
 
 def _extension(version: Version) -> Path:
     """A folder with the compiled extension."""
-    sources = [file for name in ("src", "tpio/include") for file in (CHECKOUT / name).rglob("*") if _is_source(file)]
-    sources += [*(CHECKOUT / "tpio").glob("*.pxd"), CHECKOUT / "setup.py"]
-    system.need_cross_compiler() if not wine.NATIVE else None
+    sources = extension_sources()
     recipe = repr(os.environ.get("TPIO_CFLAGS")) if wine.NATIVE else Cross(version).sysconfig()
-    pinned = (tools.REQUIREMENTS / "build.txt").read_text()
-    identity = cache.files_fingerprint(CHECKOUT, sources, recipe, pinned)
+    identity = cache.files_fingerprint(CHECKOUT, sources, recipe, _build_tools())
 
     def fill(into: Path) -> None:
+        generated = generated_c()
         with step(f"compiling tpio for Python {version.name}"):
             work = into / "work"
             copy_sources(work, sources)
-            command = [str(tools.venv("build")), "setup.py", "build_ext", "--build-lib", "lib", "--build-temp", "temp"]
-            environment = dict(os.environ)
-            if wine.NATIVE:
-                from . import native
-
-                command[0] = str(native.python(version))
-            else:
-                Cross(version).prepare(work)
-                environment = Cross(version).environment(work)
-            log = run_quietly(command, what="the build", advice="correct the errors above", cwd=work, env=environment)
+            shutil.copy(generated, work / "src")  # newer than its sources, so not made again
+            command = ["setup.py", "build_ext", "--build-lib", "lib", "--build-temp", "temp"]
+            log = run_in_build_environment(version, command, work)
             (built,) = (work / "lib").rglob("*.pyd")
             built.rename(into / built.name)
-            (into / "build.log").write_text(log)
             shutil.rmtree(work)
+        for line in log.splitlines():
+            if "warning" in line and line.startswith("src"):
+                say(line)
 
     return cache.make(cache.root() / "builds" / f"extension-{version.name}-{identity}", fill)
+
+
+def run_in_build_environment(version: Version, command: list[str], work: Path) -> str:
+    """Runs the Python of the build tools in `work`, a copy of the sources, set up to build for `version`."""
+    if wine.NATIVE:
+        python = native.python(version)
+        environment = {**os.environ, "CL": os.environ.get("TPIO_CFLAGS", "")}
+    else:
+        system.need_cross_compiler()
+        python = tools.venv("build")
+        Cross(version).prepare(work)
+        environment = Cross(version).environment(work)
+    return run_quietly(
+        [python, *command], what="the build", advice="correct the errors above", cwd=work, env=environment
+    )
+
+
+def generated_c() -> Path:
+    """What Cython makes of the binding: the same C file for every Python."""
+    sources = extension_sources()
+    cython = [file for file in sources if file.suffix in (".pyx", ".pxd", ".pxi", ".py")]
+    identity = cache.files_fingerprint(CHECKOUT, cython, _build_tools())
+
+    def fill(into: Path) -> None:
+        with step("translating the binding with Cython"):
+            copy_sources(into, sources)
+            # setup.py calls Cython before it looks at its command.
+            command = [tools.venv("build"), "setup.py", "--quiet", "--version"]
+            log = run_quietly(command, what="Cython", advice="correct the errors above", cwd=into)
+        for line in log.splitlines():
+            if line.startswith(("warning", "performance hint")):
+                say(line)
+
+    return cache.make(cache.root() / "builds" / f"cython-{identity}", fill) / "src" / "_tpio.c"
+
+
+def extension_sources() -> list[Path]:
+    folders = [CHECKOUT / "src", CHECKOUT / "tpio" / "include"]
+    sources = [file for folder in folders for file in folder.rglob("*") if _is_source(file)]
+    return [*sources, *(CHECKOUT / "tpio").glob("*.pxd"), CHECKOUT / "setup.py"]
+
+
+def _build_tools() -> str:
+    return (tools.REQUIREMENTS / "build.txt").read_text()
 
 
 def copy_sources(work: Path, sources: list[Path]) -> None:

@@ -1,7 +1,7 @@
 """The cache folder: everything that is downloaded, assembled or compiled lives there, none of it in the checkout.
 
 Each thing is made in a scratch folder and renamed into place when it is complete, under a lock of its own: an
-interrupted run leaves nothing half-made behind, and any number of runs, from any number of checkouts, can share a cache.
+interrupted run leaves nothing half-made behind, and any number of runs, from any number of checkouts, can share it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def root() -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Failure(f"cannot create the cache folder {path} ({error.strerror}); set TPIO_CACHE to another one") from None
+        raise Failure(
+            f"cannot create the cache folder {path} ({error.strerror}); set TPIO_CACHE to another one"
+        ) from None
     return path
 
 

@@ -2,48 +2,119 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
-from . import build, interpreter, pythons
+from . import bench, build, interpreter, lint, pythons, testing, wheels
+from .pythons import Version
 from .ui import Failure, say
 
 
-def demo(args: list[str]) -> int:
-    """run `python -m tpio`, the self-check"""
-    return python(["-m", "tpio", *args])
+@dataclass
+class Options:
+    version: Version | None = None
+    all: bool = False
+    rest: list[str] = field(default_factory=list)  # for the program behind the command
+
+    @property
+    def one(self) -> Version:
+        return self.version or pythons.default()
+
+    @property
+    def chosen(self) -> list[Version]:
+        return list(pythons.SUPPORTED) if self.all else [self.one]
 
 
-def python(args: list[str]) -> int:
-    """[-V VERSION] ARGS...: the Windows Python with this checkout's tpio"""
-    version = pythons.DEFAULT
-    if args[:1] == ["-V"] and len(args) > 1:
-        version, args = args[1], args[2:]
-    return interpreter.get(pythons.find(version)).run(args)
+@dataclass(frozen=True)
+class Command:
+    synopsis: str
+    help: str
+    run: Callable[[Options], int]
 
 
-def build_only(args: list[str]) -> int:
-    """[-V VERSION]: compile this checkout's tpio"""
-    parser = argparse.ArgumentParser(prog="dev.py build")
-    parser.add_argument("-V", dest="version", default=pythons.DEFAULT)
-    chosen = parser.parse_args(args)
-    say(f"built {build.site(pythons.find(chosen.version))}")
+def _build(options: Options) -> int:
+    for version in options.chosen:
+        say(f"tpio for Python {version.name} is in {build.site(version)}")
     return 0
 
 
-COMMANDS = {"demo": demo, "python": python, "build": build_only}
+COMMANDS = {
+    "demo": Command(
+        "[-V VERSION] [ARGS...]",
+        "run the self-check, `python -m tpio`",
+        lambda options: interpreter.get(options.one).run(["-m", "tpio", *options.rest]),
+    ),
+    "test": Command(
+        "[-V VERSION | --all] [PYTEST ARGS...]",
+        "run the tests on the default, one or every supported Python",
+        lambda options: testing.run(options.chosen, options.rest),
+    ),
+    "python": Command(
+        "[-V VERSION] ARGS...",
+        "run the Windows Python, with this checkout's tpio on its path",
+        lambda options: interpreter.get(options.one).run(options.rest),
+    ),
+    "bench": Command(
+        "[-V VERSION] [ARGS...]",
+        "run the benchmarks",
+        lambda options: bench.run(options.one, options.rest),
+    ),
+    "wheel": Command(
+        "[-V VERSION]",
+        "build wheels into dist/ and check them, for every supported Python or one",
+        lambda options: wheels.run([options.version] if options.version else list(pythons.SUPPORTED)),
+    ),
+    "build": Command("[-V VERSION | --all]", "compile tpio; the commands above do so when a source changed", _build),
+    "lint": Command("", "run every static check", lambda options: lint.run()),
+}
 
 
 def main(argv: Sequence[str]) -> int:
-    if not argv or argv[0] not in COMMANDS:
-        print(__doc__)
-        return 2
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(_usage())
+        return 0 if argv else 2
+    # A request to terminate ends a run like Ctrl-C does: with its processes, and with what was half-made.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return COMMANDS[argv[0]](list(argv[1:]))
+        command = COMMANDS.get(argv[0])
+        if command is None:
+            raise Failure(f"there is no command {argv[0]!r}; choose one of {', '.join(COMMANDS)}")
+        # Python has a -V of its own: only what stands before its arguments is meant for dev.py.
+        return command.run(_parse(argv[1:], leading_only=argv[0] == "python"))
     except Failure as failure:
         say(str(failure))
         return 1
     except KeyboardInterrupt:
         say("interrupted")
         return 130
+
+
+def _parse(words: Sequence[str], *, leading_only: bool) -> Options:
+    options, left = Options(), list(words)
+    while left:
+        word = left.pop(0)
+        if word == "-V" and left:
+            options.version = pythons.find(left.pop(0))
+        elif word == "--all":
+            options.all = True
+        else:
+            options.rest.append(word)
+            if leading_only:
+                options.rest += left
+                break
+    return options
+
+
+def _usage() -> str:
+    lines = ["usage: python dev.py COMMAND ...", ""]
+    for name, command in COMMANDS.items():
+        lines += [f"  {name} {command.synopsis}".rstrip(), f"      {command.help}"]
+    versions = ", ".join(version.name for version in pythons.SUPPORTED)
+    lines += [
+        "",
+        f"VERSION is one of {versions}; the default is {pythons.default().name}.",
+        "",
+        "Environment: TPIO_CACHE, the cache folder; TPIO_WINE, the Wine command; TPIO_CFLAGS, more compiler flags.",
+    ]
+    return "\n".join(lines)

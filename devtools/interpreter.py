@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from . import build, cache, pythons, tools, wine
+from . import build, cache, native, pythons, tools, wine
 from .pythons import Version
 from .ui import run_quietly, step
 
@@ -21,8 +21,11 @@ class Interpreter:
     program: Path
     path: tuple[Path, ...]
 
-    def run(self, args: Sequence[str], **variables: str) -> int:
-        return wine.run(self.program, args, env=self._environment(variables))
+    def with_packages(self, *folders: Path) -> Interpreter:
+        return replace(self, path=(*self.path, *folders))
+
+    def run(self, args: Sequence[str], *, cwd: Path | None = None, **variables: str) -> int:
+        return wine.run(self.program, args, env=self._environment(variables), cwd=cwd)
 
     def capture(self, args: Sequence[str], **variables: str) -> tuple[int, str]:
         return wine.capture(self.program, args, env=self._environment(variables))
@@ -41,27 +44,28 @@ class Interpreter:
 
 def get(version: Version) -> Interpreter:
     """Sets up everything that it takes to run this checkout's tpio."""
-    wine.set_up()
     if wine.NATIVE:
-        from . import native
-
-        program, packages = native.python(version), ()
-    else:
-        program, packages = pythons.home(version) / "python.exe", (_packages("test"),)
-    return Interpreter(version, program, (build.site(version), *packages, build.CHECKOUT))
+        return Interpreter(version, native.python(version), (build.site(version), build.CHECKOUT))
+    wine.set_up()
+    program = pythons.home(version) / "python.exe"
+    return Interpreter(version, program, (build.site(version), packages("test"), build.CHECKOUT))
 
 
-def _packages(name: str) -> Path:
-    """Pure Python packages, the same for every version, installed for Windows by the host's pip."""
+def packages(name: str, *target: str) -> Path:
+    """What requirements/<name>.txt lists, installed for Windows by the host's pip.
+
+    Without a `target`, options of pip that say which Python, everything must be pure Python and serves every version.
+    """
     requirements = tools.REQUIREMENTS / f"{name}.txt"
+    target = target or ("--platform=any", "--implementation=py", "--abi=none", "--python-version=3.11")
 
     def install(into: Path) -> None:
-        options = ["--require-hashes", "--no-deps", "--only-binary=:all:", "--platform=any", "--python-version=3.11"]
-        with step(f"installing {requirements.name} for the Windows Pythons"):
+        options = ["--require-hashes", "--no-deps", "--only-binary=:all:", *target]
+        with step(f"installing {requirements.name} for Windows Pythons"):
             run_quietly(
                 [tools.venv("build"), "-m", "pip", "install", *options, "--target", into, "-r", requirements],
                 what=f"installing {requirements.name}",
                 advice="check the network and try again",
             )
 
-    return cache.make(cache.root() / f"packages-{name}-{cache.fingerprint(requirements.read_text())}", install)
+    return cache.make(cache.root() / f"packages-{name}-{cache.fingerprint(requirements.read_text(), *target)}", install)

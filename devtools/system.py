@@ -11,6 +11,7 @@ from . import cache
 from .ui import Failure, run_quietly, step
 
 CROSS_COMPILER = "x86_64-w64-mingw32-gcc"
+MSVC_PACKAGE = "clang-tools-16"  # clang-cl, clang that is called like MSVC's compiler
 
 
 def need(*packages: str, present: bool) -> None:

@@ -18,6 +18,10 @@ def say(text: str) -> None:
     print(f"dev.py: {text}", file=sys.stderr, flush=True)
 
 
+class Unavailable(Failure):
+    """A Python that this machine cannot provide; the others go on without it."""
+
+
 @contextmanager
 def step(label: str) -> Iterator[None]:
     """Announces a long step before it starts, so that nobody stares at a silent terminal."""
@@ -28,7 +32,7 @@ def step(label: str) -> Iterator[None]:
 
 
 def run_quietly(
-    command: Sequence[str | Path],
+    command: Sequence[object],
     *,
     what: str,
     advice: str,

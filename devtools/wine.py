@@ -7,6 +7,7 @@ output written with Windows line ends arrive with the host's.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shlex
 import shutil
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -26,7 +27,15 @@ NATIVE = sys.platform == "win32"
 
 _RUN_MARK = "TPIO_DEV_RUN"
 # Wine's own helpers are started by whichever program comes first and serve all: killing a run must spare them.
-_WINE_SERVICES = ("wineserver", "services.exe", "winedevice.exe", "plugplay.exe", "svchost.exe", "explorer.exe", "rpcss.exe")
+_WINE_SERVICES = (
+    "wineserver",
+    "services.exe",
+    "winedevice.exe",
+    "plugplay.exe",
+    "svchost.exe",
+    "explorer.exe",
+    "rpcss.exe",
+)
 
 
 def windows_path(path: Path) -> str:
@@ -35,66 +44,55 @@ def windows_path(path: Path) -> str:
 
 
 def run(program: Path, args: Sequence[str], *, env: Mapping[str, str], cwd: Path | None = None) -> int:
-    """Runs a Windows program with this terminal's output; returns its exit code. An interrupt ends its children too."""
+    """Runs a Windows program with this terminal's output; returns its exit code.
+
+    Whatever ends the run, an interrupt too, ends the processes that it started.
+    """
     return _pump([str(program), *args], env, cwd, sys.stdout.buffer, sys.stderr.buffer)
 
 
 def capture(program: Path, args: Sequence[str], *, env: Mapping[str, str]) -> tuple[int, str]:
     """Like `run`, but gives standard output and error as text instead of showing them."""
-    with _Collector() as collected:
-        code = _pump([str(program), *args], env, None, collected, collected)
-    return code, collected.text()
+    collected = io.BytesIO()
+    code = _pump([str(program), *args], env, None, collected, collected)
+    return code, collected.getvalue().decode("utf-8", "replace")
 
 
-class _Collector:
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-
-    def __enter__(self) -> _Collector:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def write(self, data: bytes) -> None:
-        self._parts.append(data)
-
-    def flush(self) -> None:
-        pass
-
-    def text(self) -> str:
-        return b"".join(self._parts).decode("utf-8", "replace")
-
-
-def _pump(command: list[str], env: Mapping[str, str], cwd: Path | None, out: IO[bytes] | _Collector, err: IO[bytes] | _Collector) -> int:
+def _pump(
+    command: list[str],
+    env: Mapping[str, str],
+    cwd: Path | None,
+    out: IO[bytes],
+    err: IO[bytes],
+) -> int:
     mark = uuid.uuid4().hex
     environment = {**env, _RUN_MARK: mark}
     if not NATIVE:
         command = [*_wine(), *command]
         environment |= _wine_environment()
-    with _interruptible():
-        process = subprocess.Popen(
-            command, env=environment, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        assert process.stdout and process.stderr
-        pumps = [
-            threading.Thread(target=_copy, args=(source, sink), daemon=True)
-            for source, sink in ((process.stdout, out), (process.stderr, err))
-        ]
+    process = subprocess.Popen(
+        command, env=environment, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    pumps = [
+        threading.Thread(target=_copy, args=(source, sink), daemon=True)
+        for source, sink in ((process.stdout, out), (process.stderr, err))
+    ]
+    for pump in pumps:
+        pump.start()
+    try:
+        code = process.wait()
         for pump in pumps:
-            pump.start()
-        try:
-            code = process.wait()
-            for pump in pumps:
-                pump.join(timeout=5)  # a child that was left behind may hold the pipes open
-        finally:
-            _kill_run(process, mark)
-        for pump in pumps:
-            pump.join(timeout=5)
+            pump.join(timeout=5)  # a child that was left behind may hold the pipes open
+    finally:
+        _kill_run(process, mark)
+    for pump in pumps:
+        pump.join(timeout=5)
     return code if code >= 0 else 128 - code
 
 
-def _copy(source: IO[bytes], sink: IO[bytes] | _Collector) -> None:
+def _copy(source: IO[bytes], sink: IO[bytes]) -> None:
     held = b""  # a carriage return at the end of a block may be half of a line end
     while block := os.read(source.fileno(), 65536):
         if not NATIVE:
@@ -106,20 +104,6 @@ def _copy(source: IO[bytes], sink: IO[bytes] | _Collector) -> None:
     if held:
         sink.write(held)
         sink.flush()
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Turns a termination request into the exception that Ctrl-C raises, so that clean-up runs."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 def _kill_run(process: subprocess.Popen[bytes], mark: str) -> None:

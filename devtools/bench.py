@@ -1,0 +1,47 @@
+"""The benchmark runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import build, cache, interpreter, system, wine
+from .pythons import Version
+from .ui import run_quietly, step
+
+
+def run(version: Version, args: Sequence[str]) -> int:
+    """Runs benchmarks/, which finds the compiled plain C programs it compares with in TPIO_BENCH_FLOOR."""
+    python = interpreter.get(version)
+    return python.run(["-m", "benchmarks", *args], TPIO_BENCH_FLOOR=wine.windows_path(_floor()))
+
+
+def _floor() -> Path:
+    folder = build.CHECKOUT / "benchmarks" / "floor"
+    sources = sorted(folder.glob("*.[ch]")) + sorted((build.CHECKOUT / "src").glob("*.[ch]"))
+
+    def compile_all(into: Path) -> None:
+        with step("compiling the C programs of the benchmarks"):
+            for source in sorted(folder.glob("*.c")):
+                _compile(source, into)
+
+    return cache.make(
+        cache.root() / "builds" / f"floor-{cache.files_fingerprint(build.CHECKOUT, sources)}", compile_all
+    )
+
+
+def _compile(source: Path, into: Path) -> None:
+    target = into / f"{source.stem}.exe"
+    include = build.CHECKOUT / "src"
+    libraries = ("ws2_32", "mswsock", "advapi32", "ntdll", "synchronization")
+    defines = ("WIN32_LEAN_AND_MEAN", "_WIN32_WINNT=0x0A00", "NOMINMAX", "UNICODE")
+    if wine.NATIVE:
+        options = ["/nologo", "/std:c11", "/O2", *(f"/D{name}" for name in defines), f"/I{include}", f"/Fe:{target}"]
+        command = ["cl", *options, f"/Fo{into}\\", source, *(f"{name}.lib" for name in libraries)]
+        advice = "run this in a Developer Command Prompt of Visual Studio"
+    else:
+        system.need_cross_compiler()
+        options = ["-std=gnu11", "-O2", "-s", "-static-libgcc", *(f"-D{name}" for name in defines), f"-I{include}"]
+        command = [system.CROSS_COMPILER, *options, source, "-o", target, *(f"-l{name}" for name in libraries)]
+        advice = "correct the errors above"
+    run_quietly(command, what=f"compiling {source.name}", advice=advice, cwd=into)

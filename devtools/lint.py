@@ -1,0 +1,207 @@
+"""Every static check, each a function that fails with what the tool said. All findings are errors."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from . import build, interpreter, pythons, system, tools, wine
+from .build import CHECKOUT
+from .ui import Failure, say
+
+Command = Sequence[object]
+
+_DEFINES = ("WIN32_LEAN_AND_MEAN", "_WIN32_WINNT=0x0A00", "NOMINMAX", "UNICODE")
+_INCLUDES = (CHECKOUT / "src", CHECKOUT / "tpio" / "include")
+
+
+def run() -> int:
+    _set_up()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = [(name, pool.submit(check)) for name, check in CHECKS.items()]
+        failed = []
+        for name, result in results:
+            findings = _text(result)
+            say(f"{name}: {'FAILED' if findings else 'ok'}")
+            if findings:
+                failed.append(name)
+                sys.stderr.write(findings.rstrip() + "\n")
+    if failed:
+        raise Failure(f"lint failed: {', '.join(failed)}; correct the findings above")
+    say(f"lint: all {len(CHECKS)} checks pass")
+    return 0
+
+
+def _text(result: Future[str]) -> str:
+    try:
+        return result.result()
+    except Failure as failure:
+        return str(failure)
+
+
+def _set_up() -> None:
+    """What several checks need is made here, before they run side by side."""
+    tools.venv("lint")
+    tools.venv("typing")
+    build.generated_c()
+    if not wine.NATIVE:
+        system.need_cross_compiler()
+        system.need("cppcheck", present=shutil.which("cppcheck") is not None)
+        system.need(system.MSVC_PACKAGE, "libwine-dev", present=_clang_cl() is not None and _WINE_HEADERS.exists())
+
+
+def _ruff() -> str:
+    ruff = _tool("ruff")
+    return _findings([ruff, "check", "."], [ruff, "format", "--check", "."])
+
+
+def _mypy() -> str:
+    """The façade, as on Windows, and dev.py, as here."""
+    mypy = [tools.venv("typing"), "-m", "mypy"]
+    return _findings([*mypy, "--package", "tpio"], [*mypy, "--platform", sys.platform, "dev.py"])
+
+
+def _stubtest() -> str:
+    """The stub of the extension says what the extension is. Only a Python that can import it can tell."""
+    python = interpreter.get(pythons.default())
+    typing = () if wine.NATIVE else (interpreter.packages("typing", *_windows_pip_target(python.version)),)
+    python = python.with_packages(*typing)
+    arguments = [
+        "-m",
+        "mypy.stubtest",
+        "tpio._tpio",
+        "--mypy-config-file",
+        wine.windows_path(CHECKOUT / "pyproject.toml"),
+    ]
+    code, text = python.capture(arguments, MYPYPATH=wine.windows_path(build.site(python.version)))
+    return text if code else ""
+
+
+def _cython_lint() -> str:
+    sources = sorted(file for file in (CHECKOUT / "src").iterdir() if file.suffix in (".pyx", ".pxd", ".pxi"))
+    return _findings([_tool("cython-lint"), *sources, *sorted((CHECKOUT / "tpio").glob("*.pxd"))])
+
+
+def _workflows() -> str:
+    files = sorted((CHECKOUT / ".github" / "workflows").glob("*.yml"))
+    return _findings([_tool("check-jsonschema"), "--builtin-schema", "vendor.github-workflows", *files])
+
+
+def _host_tests() -> str:
+    return _findings([tools.venv("lint"), "-m", "pytest", "--quiet", "--confcutdir=tests/host", "tests/host"])
+
+
+def _cppcheck() -> str:
+    options = ["--enable=warning,performance,portability", "--inline-suppr", "--error-exitcode=1", "--quiet"]
+    options += ["--std=c11", "--platform=win64", "--suppress=missingIncludeSystem", "-D_WIN32", "-D_WIN64"]
+    return _findings(["cppcheck", *options, *_prefixed("-D", _DEFINES), *_prefixed("-I", _INCLUDES), *_core()])
+
+
+def _gcc_analyzer() -> str:
+    options = ["-std=c11", "-O2", "-fanalyzer", "-Wall", "-Wextra", "-Wpedantic", "-Wvla", "-Werror"]
+    options += [*_prefixed("-D", _DEFINES), *_prefixed("-I", _INCLUDES)]
+    commands = [[system.CROSS_COMPILER, *options, "-c", file, "-o", os.devnull] for file in _core()]
+    return _findings(*commands)
+
+
+def _msvc_core() -> str:
+    """The C core compiles as MSVC would take it, for each architecture of Windows, without GNU extensions."""
+    # clang accepts some GNU words even in this mode; the real compiler would not.
+    strict = ["/std:c11", "/W4", "/WX", "-Wpedantic", "-Wgnu", "-Werror=gnu", "-Werror=vla"]
+    strict += ["/D__thread=NOT_MSVC", "/D__attribute__(x)=NOT_MSVC"]
+    architectures = ("x86_64", "aarch64", "i686")
+    return _findings(*(_msvc(arch, *strict, "--", file) for arch in architectures for file in _core()))
+
+
+def _msvc_binding() -> str:
+    """The C that Cython makes compiles in MSVC mode against the headers of every Python that is to be had here."""
+    # Wine's C library lacks a declaration that Python 3.11 needs.
+    shim = build.generated_c().with_name("shim.h")
+    shim.write_text("#include <stdlib.h>\n__int64 __cdecl _abs64(__int64);\n")
+    return _findings(*_msvc_binding_commands(shim))
+
+
+def _msvc_binding_commands(shim: Path) -> Iterator[Command]:
+    for version in pythons.SUPPORTED:
+        options = ["/std:c11", "/W1", f"/FI{shim}", f"/I{pythons.home(version) / 'include'}"]
+        options += ["/DPy_GIL_DISABLED=1"] if version.free_threaded else []
+        yield _msvc("x86_64", *options, "--", build.generated_c())
+
+
+_WINE_HEADERS = Path("/usr/include/wine/wine")
+
+
+def _msvc(architecture: str, *arguments: object) -> Command:
+    compiler = _clang_cl()
+    assert compiler is not None
+    headers = [part for name in ("msvcrt", "windows") for part in ("/imsvc", _WINE_HEADERS / name)]
+    # Wine's winnt.h declares an intrinsic in a way that clang refuses; under another name it does no harm.
+    return [
+        *(compiler, f"--target={architecture}-pc-windows-msvc", "-Xclang", "-nobuiltininc", "-fsyntax-only"),
+        *headers,
+        *_prefixed("/D", (*_DEFINES, "_InterlockedCompareExchange128=wine_InterlockedCompareExchange128")),
+        *_prefixed("/I", _INCLUDES),
+        *arguments,
+    ]
+
+
+def _clang_cl() -> str | None:
+    return next(filter(None, (shutil.which(f"clang-cl{suffix}") for suffix in ("-16", "-18", "-19", ""))), None)
+
+
+def _core() -> list[Path]:
+    return sorted((CHECKOUT / "src").glob("tpio_*.c"))
+
+
+def _tool(name: str) -> Path:
+    return tools.venv("lint").with_name(f"{name}.exe" if wine.NATIVE else name)
+
+
+def _prefixed(option: str, values: Sequence[object]) -> list[str]:
+    return [f"{option}{value}" for value in values]
+
+
+def _windows_pip_target(version: pythons.Version) -> tuple[str, ...]:
+    return ("--platform=win_amd64", "--implementation=cp", f"--python-version={version.number}", f"--abi={version.abi}")
+
+
+def _findings(*commands: Command) -> str:
+    """The output of those commands that fail."""
+    path = f"{tools.venv('lint').parent}{os.pathsep}{os.environ['PATH']}"  # some tools call others by name
+    texts = []
+    for command in commands:
+        done = subprocess.run(
+            [str(part) for part in command],
+            cwd=CHECKOUT,
+            env={**os.environ, "PATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+        )
+        if done.returncode:
+            texts.append(done.stdout or f"{command[0]} ended with exit code {done.returncode}\n")
+    return "".join(texts)
+
+
+CHECKS: dict[str, Callable[[], str]] = {
+    "ruff": _ruff,
+    "mypy on the façade and dev.py": _mypy,
+    "cython-lint on the binding": _cython_lint,
+    "schema of the workflows": _workflows,
+    "tests of dev.py and the release": _host_tests,
+}
+if not wine.NATIVE:
+    CHECKS |= {
+        "stubtest of the extension": _stubtest,
+        "cppcheck on the C core": _cppcheck,
+        "gcc -fanalyzer on the C core": _gcc_analyzer,
+        "MSVC mode, C core": _msvc_core,
+        "MSVC mode, generated C": _msvc_binding,
+    }

@@ -1,0 +1,122 @@
+"""Wheels, and the promises about them: small, complete, and needing nothing that Windows and Python do not bring."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import subprocess
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import build, cache
+from .pythons import Version
+from .ui import Failure, Unavailable, say, step
+
+MAX_BYTES = 400_000
+
+_SYSTEM_DLLS = {"advapi32.dll", "bcrypt.dll", "crypt32.dll", "kernel32.dll", "mswsock.dll", "ntdll.dll", "ws2_32.dll"}
+_SYSTEM_DLLS |= {"secur32.dll", "sspicli.dll"}
+_C_RUNTIME = {"msvcrt.dll", "ucrtbase.dll", "vcruntime140.dll", "vcruntime140_1.dll"}
+
+
+def run(versions: Sequence[Version]) -> int:
+    dist = build.CHECKOUT / "dist"
+    dist.mkdir(exist_ok=True)
+    for version in versions:
+        try:
+            with step(f"building the wheel for Python {version.name}"):
+                wheel = _build(version, dist)
+        except Unavailable as reason:
+            if len(versions) == 1:
+                raise
+            say(f"no wheel for Python {version.name}: {reason}")
+            continue
+        imports = check(wheel)
+        say(
+            f"{wheel.relative_to(build.CHECKOUT)}: {wheel.stat().st_size:,} bytes, imports {', '.join(sorted(imports))}"
+        )
+    return 0
+
+
+def _build(version: Version, dist: Path) -> Path:
+    work = cache.root() / "builds" / f"wheel-{version.name}"
+    with cache.lock(work.name):
+        shutil.rmtree(work, ignore_errors=True)
+        build.copy_sources(work, _package_files())
+        backend = "from setuptools import build_meta; build_meta.build_wheel('wheel')"
+        build.run_in_build_environment(version, ["-c", backend], work)
+        (built,) = (work / "wheel").glob("*.whl")
+        wheel = Path(shutil.copy2(built, dist))
+        shutil.rmtree(work)
+    return wheel
+
+
+def _package_files() -> list[Path]:
+    """The files that git knows or would take; a copy of a checkout without git has only those."""
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        found = subprocess.run(listing, cwd=build.CHECKOUT, capture_output=True, check=True, encoding="utf-8")
+        files = [build.CHECKOUT / name for name in found.stdout.split("\0") if name]
+    except (OSError, subprocess.CalledProcessError):
+        files = [path for path in build.CHECKOUT.rglob("*") if "dist" not in path.parts]
+    return [file for file in files if file.is_file()]
+
+
+def check(wheel: Path) -> set[str]:
+    """Fails unless the wheel keeps its promises; returns the DLLs that its extension imports."""
+    if wheel.stat().st_size >= MAX_BYTES:
+        raise Failure(f"{wheel.name} has {wheel.stat().st_size:,} bytes, which must be less than {MAX_BYTES:,}")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        _check_contents(wheel.name, names)
+        (extension,) = (name for name in names if name.endswith(".pyd"))
+        imports = dll_imports(archive.read(extension))
+    python_dll = f"python{wheel.name.split('-')[3].removeprefix('cp')}.dll"
+    known = _SYSTEM_DLLS | _C_RUNTIME | {python_dll}
+    strangers = {name for name in imports if name not in known and not name.startswith("api-ms-win-")}
+    if strangers:
+        raise Failure(f"{wheel.name} needs {', '.join(sorted(strangers))}, which neither Windows nor Python brings")
+    return imports
+
+
+def _check_contents(wheel: str, names: set[str]) -> None:
+    package = build.CHECKOUT / "tpio"
+    wanted = (".py", ".pyi", ".pxd", ".h", ".typed")
+    files = {
+        file.relative_to(build.CHECKOUT).as_posix()
+        for file in package.rglob("*")
+        if file.suffix in wanted or file.name == "py.typed"
+    }
+    if lost := files - names:
+        raise Failure(f"{wheel} lacks {', '.join(sorted(lost))}; correct the package data in pyproject.toml")
+    extra = {name for name in names - files if ".dist-info/" not in name and not name.endswith(".pyd")}
+    if extra:
+        raise Failure(f"{wheel} contains {', '.join(sorted(extra))}, which no user needs")
+
+
+def dll_imports(image: bytes) -> set[str]:
+    """The names in the import table of a DLL (PE/COFF, 32 or 64 bit), in lower case."""
+    (header,) = struct.unpack_from("<I", image, 0x3C)
+    sections_count, optional_size = struct.unpack_from("<H12xH", image, header + 6)
+    optional = header + 24
+    (magic,) = struct.unpack_from("<H", image, optional)
+    directories = optional + (112 if magic == 0x20B else 96)
+    (import_table,) = struct.unpack_from("<I", image, directories + 8)
+    sections = [
+        struct.unpack_from("<4I", image, optional + optional_size + 40 * index + 8) for index in range(sections_count)
+    ]
+
+    def offset(address: int) -> int:
+        for virtual_size, start, raw_size, raw_start in sections:
+            if start <= address < start + max(virtual_size, raw_size):
+                return int(address - start + raw_start)
+        raise Failure("the extension's import table is damaged")
+
+    names = set()
+    entry = offset(import_table)
+    while (name := struct.unpack_from("<12xI", image, entry)[0]) != 0:
+        start = offset(name)
+        names.add(image[start : image.index(b"\0", start)].decode("ascii").lower())
+        entry += 20
+    return names

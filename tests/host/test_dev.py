@@ -1,0 +1,97 @@
+"""dev.py keeps its promises about what it passes through, without a Windows program in sight."""
+
+import io
+import os
+import struct
+import threading
+
+import pytest
+from devtools import cache, cli, pythons, wheels, wine
+from devtools.ui import Failure
+
+
+@pytest.fixture(autouse=True)
+def private_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TPIO_CACHE", str(tmp_path / "cache"))
+
+
+def test_options_before_and_after_the_arguments_of_pytest():
+    options = cli._parse(["-x", "-V", "3.13t", "tests/test_pipe.py"], leading_only=False)
+    assert options.version == pythons.find("3.13t")
+    assert options.rest == ["-x", "tests/test_pipe.py"]
+
+
+def test_arguments_of_python_are_left_alone():
+    options = cli._parse(["-V", "3.14", "-c", "pass", "-V", "--all"], leading_only=True)
+    assert options.version == pythons.find("3.14")
+    assert options.rest == ["-c", "pass", "-V", "--all"]
+    assert not options.all
+
+
+def test_unknown_version_is_refused_with_the_known_ones():
+    with pytest.raises(Failure, match=r"2\.7 is not supported; choose one of 3\.11, .*3\.14t"):
+        pythons.find("2.7")
+
+
+def test_unknown_command_is_refused_with_the_known_ones(capsys):
+    assert cli.main(["explode"]) == 1
+    assert "choose one of demo, test, python" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(wine.NATIVE, reason="Windows' own line ends stay as they are")
+@pytest.mark.parametrize("pieces", [[b"a\r\nb\r\n"], [b"a\r", b"\nb\r", b"\n"], [b"a\r\nb", b"\r\n"]])
+def test_line_ends_become_the_hosts_wherever_the_output_was_cut(pieces):
+    reader, writer = os.pipe()
+    sink = io.BytesIO()
+
+    def read():
+        with os.fdopen(reader, "rb") as source:
+            wine._copy(source, sink)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for piece in pieces:
+        os.write(writer, piece)
+    os.close(writer)
+    thread.join()
+    assert sink.getvalue() == b"a\nb\n"
+
+
+def test_making_a_cached_thing_twice_makes_it_once():
+    made = []
+    for _ in range(2):
+        cache.make(cache.root() / "thing", made.append)
+    assert len(made) == 1
+
+
+def test_failed_making_leaves_nothing_behind():
+    def fail(scratch):
+        (scratch / "half").touch()
+        raise Failure("no")
+
+    thing = cache.root() / "thing"
+    with pytest.raises(Failure):
+        cache.make(thing, fail)
+    assert not thing.exists()
+    cache.make(thing, lambda scratch: (scratch / "whole").touch())
+    assert [entry.name for entry in thing.iterdir()] == ["whole"]
+
+
+def test_download_with_another_hash_is_refused(tmp_path):
+    file = tmp_path / "archive.whl"
+    file.write_bytes(b"something else")
+    with pytest.raises(Failure, match=r"archive\.whl has sha256 .* instead of 00"):
+        cache.verify(file, "00")
+
+
+def test_dll_imports_reads_the_import_table():
+    image = bytearray(0x400)
+    header, optional = 0x80, 0x98
+    struct.pack_into("<I", image, 0x3C, header)
+    struct.pack_into("<H12xH", image, header + 6, 1, 240)  # one section, size of the optional header
+    struct.pack_into("<H", image, optional, 0x20B)
+    struct.pack_into("<I", image, optional + 112 + 8, 0x1000)
+    struct.pack_into("<4I", image, optional + 240 + 8, 0x200, 0x1000, 0x200, 0x200)
+    struct.pack_into("<12xI", image, 0x200, 0x1040)
+    image[0x240:0x24D] = b"KERNEL32.dll\0"
+    assert wheels.dll_imports(bytes(image)) == {"kernel32.dll"}
