@@ -121,6 +121,17 @@ cdef class FutureBase:
             self.run_callbacks()
         return self
 
+    cdef object go_on(self, core.tpio_status status):
+        """After an operation that was over was submitted anew, from its outcome: the outcome is what comes next."""
+        if status == TPIO_PENDING:
+            if self.cancel_asked:  # perhaps while it was not the system's and could not be cancelled
+                with nogil:
+                    core.tpio_op_cancel(&self.op)
+            return _AGAIN
+        self.submitted = False
+        Py_DECREF(self)  # the system has nothing
+        return _CANCEL if status == TPIO_CLOSED else self.outcome()
+
     cdef void conclude(self) noexcept:
         """The operation is over. Runs on a pool thread, or on the submitting one when the call was done at once."""
         cdef object result
@@ -206,6 +217,8 @@ cdef class FutureBase:
     cdef bint give_back(self, Handle handle, object result):
         """The operation was faster than the cancel of the only await on it: what it brought is for the next one.
         False: it brought nothing that can be given back, and its result stands."""
+        if self.kind == PROMISE:
+            return self.extra is not None and bool(self.extra(result))
         if handle is None:
             return False
         if self.kind == CUSTOM:
@@ -256,7 +269,8 @@ cdef class FutureBase:
                     awaiters, self.awaiters = self.awaiters, None
                     handle, self.handle = self.handle, None
                     self.on_cancel = None
-                    self.extra = None
+                    if self.kind != PROMISE:
+                        self.extra = None
                     while self.blocked != NULL:
                         blocked = self.blocked
                         self.blocked = blocked.next
@@ -452,6 +466,15 @@ cdef class FutureBase:
     def _on_cancel(self, hook):
         self.on_cancel = hook
 
+    @property
+    def _on_give_back(self):
+        """For the façade: takes the result of a future whose only await was cancelled just when it ended."""
+        return self.extra
+
+    @_on_give_back.setter
+    def _on_give_back(self, hook):
+        self.extra = hook
+
     # What concurrent.futures.wait and as_completed look at, made when they do.
 
     @property
@@ -550,3 +573,8 @@ cdef FutureBase done_future(object value):
     future.value = value
     future.state = FINISHED
     return future
+
+
+def done_future_of(value):
+    """A future that has ended with a result."""
+    return done_future(value)

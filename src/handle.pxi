@@ -39,7 +39,7 @@ cdef int file_type(HANDLE file) except -1:
     return kind
 
 
-cdef object handle_value(object obj):
+def handle_value(obj):
     """The HANDLE of an int, of an object with fileno(), or of a C runtime file (whose fileno() is not a HANDLE)."""
     if isinstance(obj, int):
         if isinstance(obj, bool):
@@ -69,6 +69,7 @@ cdef class Handle:
     """
 
     cdef core.tpio_handle *native
+    cdef HANDLE plain            # instead: one that is not overlapped, only to be passed on (PipeHandle._adopt)
     cdef PoolBase pool_
     cdef object owner            # the foreign object whose handle this is
     cdef object leftover         # what cancelled awaits had received, oldest first
@@ -129,6 +130,8 @@ cdef class Handle:
 
     def __dealloc__(self):
         cdef core.tpio_handle *handle = self.native
+        if self.plain != NULL:
+            CloseHandle(self.plain)
         if handle != NULL:
             # Nothing is pending: futures refer to their handle.
             with nogil:
@@ -136,6 +139,8 @@ cdef class Handle:
                 core.tpio_handle_unref(handle)
 
     cdef bint is_closed(self) noexcept:
+        if self.plain != NULL:
+            return False
         return self.native == NULL or core.tpio_handle_file(self.native) == INVALID_HANDLE_VALUE
 
     cdef int require_open(self) except -1:
@@ -143,11 +148,18 @@ cdef class Handle:
             raise ValueError("I/O operation on closed handle")
         return 0
 
+    cdef int require_bound(self) except -1:
+        self.require_open()
+        if self.native == NULL:
+            raise BindError(0, "this end of the pipe is for a child process and not overlapped: read and write the other",
+                            None, 87)
+        return 0
+
     # ---- submitting -------------------------------------------------------------------------------------------------
 
     cdef FutureBase begin(self, int kind):
         cdef FutureBase future
-        self.require_open()
+        self.require_bound()
         future = new_future(kind)
         future.handle = self
         future.generation = self.generation
@@ -207,20 +219,9 @@ cdef class Handle:
 
     def _write_on(self, FutureBase future):
         """The next part of a write, on the thread that completed the last."""
-        cdef core.tpio_status status
         if future.cancel_asked:
             return _CANCEL
-        status = self.transmit(future)
-        if status == TPIO_PENDING:
-            if future.cancel_asked:  # asked for between the check and the submit
-                with nogil:
-                    core.tpio_op_cancel(&future.op)
-            return _AGAIN
-        future.submitted = False
-        Py_DECREF(future)
-        if status == TPIO_CLOSED:
-            return _CANCEL
-        return future.outcome()
+        return future.go_on(self.transmit(future))
 
     cdef void keep(self, object data):
         """Bytes that a cancelled await had received; the next read gets them."""
@@ -244,6 +245,15 @@ cdef class Handle:
         GetNamedPipeHandleStateW(core.tpio_handle_file(self.native), &state, NULL, NULL, NULL, NULL, 0)
         return (state & PIPE_READMODE_MESSAGE) != 0
 
+    @property
+    def _appends(self):
+        """For the façade: every write goes to the end of the file."""
+        return self.appends
+
+    @_appends.setter
+    def _appends(self, bint appends):
+        self.appends = appends
+
     def _give_back(self, result):
         """For the façade: takes what a cancelled await would have got; False when it can do nothing with it."""
         return False
@@ -258,7 +268,7 @@ cdef class Handle:
         """
         cdef Py_ssize_t size = as_size(n)
         cdef FutureBase future
-        self.require_open()
+        self.require_bound()
         if size == 0:
             return done_future(b"")
         if self.leftover:
@@ -324,7 +334,7 @@ cdef class Handle:
         Pipes and stream sockets.
         """
         cdef FutureBase future
-        self.require_open()
+        self.require_bound()
         if self.type != FILE_TYPE_PIPE and self.type != FILE_TYPE_SOCKET:
             raise ValueError("only pipes and sockets can be polled")
         if self.leftover:
@@ -375,6 +385,10 @@ cdef class Handle:
         Returns when the pending futures have ended (cancelled), which is at once as far as the system is concerned; a
         device that does not heed cancels is left to end by itself after a second. Inside a callback it does not wait.
         """
+        cdef HANDLE plain = self.plain
+        if plain != NULL:
+            self.plain = NULL
+            CloseHandle(plain)
         if self.native == NULL:
             return
         with nogil:
@@ -404,6 +418,9 @@ cdef class Handle:
         """
         cdef HANDLE file
         self.require_open()
+        if self.plain != NULL:
+            file, self.plain = self.plain, NULL
+            return <uintptr_t>file
         file = core.tpio_handle_detach(self.native)
         if file == INVALID_HANDLE_VALUE:
             raise ValueError("I/O operation on closed handle")
@@ -414,7 +431,7 @@ cdef class Handle:
     def fileno(self):
         """The HANDLE or SOCKET, as an int; ValueError when closed."""
         self.require_open()
-        return <uintptr_t>core.tpio_handle_file(self.native)
+        return <uintptr_t>(self.plain if self.plain != NULL else core.tpio_handle_file(self.native))
 
     @property
     def closed(self):

@@ -1,0 +1,53 @@
+"""Asynchronous I/O for Windows on the operating system's own thread pool.
+
+Any handle opened for overlapped I/O is bound once per process; every operation returns a `Future` (a
+`concurrent.futures.Future` that can also be awaited). There is no loop to run. See README.md and help(tpio.Handle).
+"""
+
+import sys
+
+if sys.platform != "win32":
+    raise ImportError(
+        "tpio is for Windows: it is a binding of the Windows thread pool. "
+        "On this system use asyncio, trio or uvloop, which sit on epoll, kqueue or io_uring."
+    )
+
+try:
+    from ._tpio import BindError, Future, Handle, Pool, PoolStats, default_pool, sleep
+except ImportError as error:
+    if "interpreter" not in str(error):
+        raise
+    raise ImportError(
+        "tpio cannot be used in a subinterpreter: its completions are delivered to the main interpreter"
+    ) from error
+
+from ._files import File, open
+from ._pipes import Pipe, PipeListener, open_pipe, pipe
+from ._sockets import Socket, listen, open_connection
+from ._verbs import accept, connect, read, read_into, write
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BindError",
+    "File",
+    "Future",
+    "Handle",
+    "Pipe",
+    "PipeListener",
+    "Pool",
+    "PoolStats",
+    "Socket",
+    "accept",
+    "connect",
+    "default_pool",
+    "listen",
+    "open",
+    "open_connection",
+    "open_pipe",
+    "pipe",
+    "read",
+    "read_into",
+    "sleep",
+    "write",
+]

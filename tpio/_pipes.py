@@ -1,0 +1,369 @@
+"""Pipes: anonymous pairs, and named ones with their listener.
+
+Windows' anonymous pipes cannot do overlapped I/O; ours are named pipes with a name that nobody can guess.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import time
+import weakref
+from collections import deque
+from typing import Any, Literal
+
+from . import _tpio
+from ._steps import CANCELLED, FAILED, FINISHED
+from ._tpio import Future, PipeHandle, Pool, default_pool
+
+GENERIC_READ, GENERIC_WRITE = 0x80000000, 0x40000000
+OPEN_EXISTING = 3
+FILE_FLAG_OVERLAPPED = 0x40000000
+SECURITY_SQOS_PRESENT, SECURITY_IDENTIFICATION = 0x00100000, 0x00010000
+PIPE_UNLIMITED_INSTANCES = 255
+ERROR_NO_DATA, ERROR_PIPE_BUSY = 232, 231
+ERROR_PIPE_CONNECTED = 535
+
+BUFFER_SIZE = 8192  # what a writer may be ahead of its reader
+
+
+class Pipe(PipeHandle):
+    """One end of a pipe.
+
+    more_data: after a read from a message-mode pipe, True when the message was longer than the read.
+    """
+
+    def __init__(self, obj: Any, *, pool: Pool | None = None, owns: bool = True) -> None:
+        super().__init__(obj, pool=pool, owns=owns)
+        self._on_close: Any = None
+
+    @classmethod
+    def _for_child(cls, handle: int) -> Pipe:
+        pipe = cls.__new__(cls)
+        pipe._on_close = None
+        pipe._adopt(handle)
+        return pipe
+
+    def close(self) -> None:
+        super().close()
+        hook, self._on_close = self._on_close, None
+        if hook is not None:
+            hook()
+
+    close.__doc__ = PipeHandle.close.__doc__
+
+
+def _owner_only() -> str:
+    """A security descriptor: the current user may do everything, and nobody else anything."""
+    return f"D:P(A;;GA;;;{_tpio.user_sid()})"
+
+
+def _own(handle: int, pool: Pool | None = None) -> Pipe:
+    try:
+        return Pipe(handle, pool=pool)
+    except BaseException:
+        _tpio.close_handle(handle)
+        raise
+
+
+def pipe(*, inherit: Literal["read", "write"] | None = None, pool: Pool | None = None) -> tuple[Pipe, Pipe]:
+    """A pipe: (read end, write end).
+
+    inherit: "read" or "write" makes that end one for a child process: inheritable and synchronous, as programs expect of
+    their standard handles. Pass its fileno() on, then close it; it cannot be read or written here (BindError).
+    https://learn.microsoft.com/windows/win32/ipc/anonymous-pipe-operations
+    """
+    if inherit not in (None, "read", "write"):
+        raise ValueError(f"inherit must be 'read', 'write' or None, not {inherit!r}")
+    name = rf"\\.\pipe\tpio-{os.getpid()}-{secrets.token_hex(16)}"
+    # The server's end is ours: the client's can be made synchronous and inheritable.
+    ours_reads = inherit != "read"
+    server = _tpio.create_named_pipe(
+        name,
+        "r" if ours_reads else "w",
+        first=True,
+        message=False,
+        instances=1,
+        buffer_size=BUFFER_SIZE,
+        sddl=_owner_only(),
+    )
+    try:
+        flags = SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION
+        client = _tpio.create_file(
+            name,
+            GENERIC_WRITE if ours_reads else GENERIC_READ,
+            0,
+            OPEN_EXISTING,
+            flags if inherit else flags | FILE_FLAG_OVERLAPPED,
+            inherit=inherit is not None,
+        )
+    except BaseException:
+        _tpio.close_handle(server)
+        raise
+    theirs = None
+    try:
+        theirs = Pipe._for_child(client) if inherit else _own(client, pool)
+        ours = _own(server, pool)
+    except BaseException:
+        if theirs is not None:
+            theirs.close()
+            _tpio.close_handle(server)
+        raise
+    return (ours, theirs) if ours_reads else (theirs, ours)
+
+
+class PipeListener:
+    """A server of a named pipe. An instance is always listening, also while nobody waits in accept().
+
+    name: \\\\.\\pipe\\NAME, or just NAME. message: the pipe keeps message boundaries. max_instances: connections at a
+    time, at most 254 (None: unlimited). security: who may connect, as SDDL; None: the current user alone. Clients on
+    other machines are refused.
+    https://learn.microsoft.com/windows/win32/api/namedpipeapi/nf-namedpipeapi-createnamedpipew
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        message: bool = False,
+        max_instances: int | None = None,
+        security: str | None = None,
+        pool: Pool | None = None,
+    ) -> None:
+        if max_instances is not None and not 1 <= max_instances <= 254:
+            raise ValueError("max_instances must be 1 to 254, or None")
+        self.name = full_name(name)
+        self._message = message
+        self._instances = max_instances or PIPE_UNLIMITED_INSTANCES
+        self._security = security if security is not None else _owner_only()
+        self._pool = pool
+        self._lock = threading.Lock()
+        self._listening: Pipe | None = None  # the instance that waits for a client
+        self._ready: deque[Pipe] = deque()  # connected, and nobody has asked yet
+        self._waiting: deque[Future[Pipe]] = deque()
+        self._closed = False
+        self._listen(first=True)
+
+    # ---- the instance that listens
+
+    def _listen(self, first: bool = False) -> None:
+        """Makes an instance and waits for its client, unless one is listening. At the limit of instances: when one of
+        them is closed."""
+        with self._lock:
+            if self._closed or self._listening is not None:
+                return
+            handle = _tpio.create_named_pipe(
+                self.name,
+                "rw",
+                first=first,
+                message=self._message,
+                instances=self._instances,
+                buffer_size=BUFFER_SIZE,
+                sddl=self._security,
+            )
+            self._listening = instance = _own(handle, self._pool)
+        instance._connect_pipe(self._connected).add_done_callback(lambda future: self._take(instance, future))
+
+    @staticmethod
+    def _connected(future: Future[Any], error: int, count: int) -> None:
+        # A client that has connected, written and gone again: what it wrote can be read.
+        if error not in (0, ERROR_PIPE_CONNECTED, ERROR_NO_DATA):
+            raise _tpio.winerror(error)
+
+    def _take(self, instance: Pipe, connected: Future[Any]) -> None:
+        """A client has come, or the instance is spoilt: the next one listens before anything else is done."""
+        with self._lock:
+            if self._listening is instance:
+                self._listening = None
+        good = not connected.cancelled() and connected.exception() is None
+        if not good:
+            instance.close()
+        else:
+            listener = weakref.ref(self)
+            instance._on_close = lambda: _relisten(listener)
+        try:
+            self._listen()
+        except OSError as error:
+            if getattr(error, "winerror", None) != ERROR_PIPE_BUSY:
+                self._fail(error)
+        if good:
+            self._hand_out(instance)
+
+    def _fail(self, error: OSError) -> None:
+        with self._lock:
+            waiting, self._waiting = self._waiting, deque()
+        for future in waiting:
+            future._end(FAILED, error)
+
+    def _hand_out(self, instance: Pipe) -> bool:
+        """Gives a connection to whoever has waited longest, or keeps it."""
+        while True:
+            with self._lock:
+                if self._closed:
+                    break
+                if not self._waiting:
+                    self._ready.append(instance)
+                    return True
+                future = self._waiting.popleft()
+            if future._end(FINISHED, instance):
+                return True
+        instance.close()
+        return True
+
+    # ---- public
+
+    def accept(self) -> Future[Pipe]:
+        """The next connection. Connections that come while nobody waits are kept for the next accept, as is one that
+        comes in spite of a cancel. ValueError when closed."""
+        future: Future[Pipe] = Future()
+        future._on_cancel = lambda: self._forget(future)
+        future._on_give_back = self._give_back
+        with self._lock:
+            if self._closed:
+                raise ValueError("the listener is closed")
+            ready = self._ready.popleft() if self._ready else None
+            if ready is None:
+                self._waiting.append(future)
+        if ready is not None:
+            future._end(FINISHED, ready)
+        else:
+            try:
+                self._listen()
+            except OSError as error:
+                if getattr(error, "winerror", None) != ERROR_PIPE_BUSY:
+                    self._fail(error)
+        return future
+
+    def _forget(self, future: Future[Pipe]) -> bool:
+        with self._lock:
+            if future in self._waiting:
+                self._waiting.remove(future)
+        return future._end(CANCELLED, None)
+
+    def _give_back(self, instance: Pipe) -> bool:
+        with self._lock:
+            if not self._closed:
+                self._ready.appendleft(instance)
+                return True
+        return False
+
+    def close(self) -> None:
+        """Stops listening. Pending accepts end cancelled; connections that nobody took are closed; those that were
+        handed out stay. Idempotent."""
+        with self._lock:
+            self._closed = True
+            listening, self._listening = self._listening, None
+            ready, self._ready = self._ready, deque()
+            waiting, self._waiting = self._waiting, deque()
+        for instance in ready:
+            instance.close()
+        if listening is not None:
+            listening.close()
+        for future in waiting:
+            future._end(CANCELLED, None)
+
+    @property
+    def closed(self) -> bool:
+        """True after close()."""
+        return self._closed
+
+    def __enter__(self) -> PipeListener:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"<tpio.PipeListener {self.name!r}{' closed' if self._closed else ''}>"
+
+
+def _relisten(listener: weakref.ref[PipeListener]) -> None:
+    """A connection was closed: there may be room for an instance again."""
+    alive = listener()
+    if alive is not None:
+        try:
+            alive._listen()
+        except OSError:
+            pass  # the next accept() tries again, and reports
+
+
+def full_name(name: str) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a pipe is a str, not {type(name).__name__!r}")
+    if "\0" in name:
+        raise ValueError("embedded null character")
+    if not name:
+        raise ValueError("the name of a pipe must not be empty")
+    return name if name.startswith("\\\\") else rf"\\.\pipe\{name}"
+
+
+WAIT_SLICE = 250  # ms of one WaitNamedPipe, which cannot be interrupted: how late a cancel may be noticed
+
+
+def open_pipe(name: str, *, timeout: float | None = None, pool: Pool | None = None) -> Future[Pipe]:
+    """Opens a named pipe as its client, for reading and writing. FileNotFoundError if there is no such pipe; waits while
+    every instance is busy, at most `timeout` seconds (TimeoutError).
+
+    The server can see who the client is, but cannot act in its name. A pipe with messages is read by messages.
+    https://learn.microsoft.com/windows/win32/api/namedpipeapi/nf-namedpipeapi-waitnamedpipew
+    """
+    full = full_name(name)
+    if timeout is not None and not timeout >= 0:
+        raise ValueError("the timeout must not be negative")
+    future: Future[Pipe] = Future()
+    cancelled = threading.Event()
+
+    def cancel() -> bool:
+        cancelled.set()
+        return True
+
+    def connect() -> None:
+        try:
+            instance = _open_client(full, timeout, cancelled, pool)
+        except BaseException as error:
+            future._end(FAILED, error)
+        else:
+            if instance is None:
+                future._end(CANCELLED, None)
+            elif not future._end(FINISHED, instance):
+                instance.close()
+
+    def stopped(work: Future[None]) -> None:  # the pool was closed before it began
+        if work.cancelled():
+            future._end(CANCELLED, None)
+
+    future._on_cancel = cancel
+    # Opening has no overlapped form, and waiting for an instance even less.
+    (pool or default_pool()).submit(connect).add_done_callback(stopped)
+    return future
+
+
+def _open_client(name: str, timeout: float | None, cancelled: threading.Event, pool: Pool | None) -> Pipe | None:
+    deadline = None if timeout is None else time.monotonic() + timeout
+    flags = FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION
+    while not cancelled.is_set() and not (pool or default_pool()).closed:
+        try:
+            handle = _tpio.create_file(name, GENERIC_READ | GENERIC_WRITE, 0, OPEN_EXISTING, flags)
+        except OSError as error:
+            if error.winerror != ERROR_PIPE_BUSY:
+                raise
+        else:
+            try:
+                if _tpio.is_message_pipe(handle):
+                    _tpio.set_message_mode(handle)
+            except BaseException:
+                _tpio.close_handle(handle)
+                raise
+            return _own(handle, pool)
+        patience = WAIT_SLICE
+        if deadline is not None:
+            patience = min(patience, int((deadline - time.monotonic()) * 1000) + 1)
+            if patience <= 0:
+                raise TimeoutError(f"every instance of {name} is busy")
+        _tpio.wait_named_pipe(name, patience)
+    return None

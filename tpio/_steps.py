@@ -1,0 +1,114 @@
+"""Operations made of several: a generator that yields futures, driven by their completions.
+
+    @steps
+    def fetch(...):
+        answer = yield first_operation()    # its result, or its exception is raised here
+        yield second_operation(answer)
+        return answer                       # the result of the whole
+
+Calling it returns a Future. To cancel that cancels the operation under way; if that one was faster, the generator gets
+CancelledError before the next. It runs on the caller's thread up to the first future that is not done, and then on the
+threads that deliver.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Generator
+from concurrent.futures import CancelledError
+from typing import Any, ParamSpec, TypeVar
+
+from ._tpio import Future, sleep
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Steps = Generator["Future[Any]", Any, T]
+
+CANCELLED, FINISHED, FAILED = 2, 3, 4  # of Future._end
+
+
+class _Run:
+    """One generator under way, and the future of the whole."""
+
+    def __init__(self, generator: Steps[Any]) -> None:
+        self.whole: Future[Any] = Future()
+        self.whole._on_cancel = self.cancel
+        self._generator = generator
+        self._step: Future[Any] | None = None
+        self._cancelling = False
+        self._lock = threading.Lock()  # between a cancel and the change of steps
+
+    def cancel(self) -> bool:
+        with self._lock:
+            self._cancelling = True
+            step = self._step
+        if step is not None:
+            step.cancel()
+        return True
+
+    def advance(self, done: Future[Any] | None = None) -> None:
+        """Goes on after a step. Steps that are done at once are taken in a loop, not by recursion."""
+        generator = self._generator
+        while True:
+            with self._lock:
+                self._step = None
+                stop = self._cancelling
+            try:
+                if done is None:
+                    step = generator.send(None)
+                elif done.cancelled() or stop:
+                    step = generator.throw(CancelledError())
+                elif (error := done.exception()) is not None:
+                    step = generator.throw(error)
+                else:
+                    step = generator.send(done.result())
+            except StopIteration as end:
+                self.whole._end(FINISHED, end.value)
+            except CancelledError:
+                self.whole._end(CANCELLED, None)
+            except BaseException as error:
+                self.whole._end(FAILED, error)
+            else:
+                with self._lock:
+                    self._step = step
+                    stop = self._cancelling
+                if stop:
+                    step.cancel()
+                if not step.done():
+                    step.add_done_callback(self.advance)
+                    return
+                done = step
+                continue
+            self._generator = None  # type: ignore[assignment]  # no cycle through its frame
+            return
+
+
+def steps(function: Callable[P, Steps[T]]) -> Callable[P, Future[T]]:
+    @functools.wraps(function)
+    def start(*args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        run = _Run(function(*args, **kwargs))
+        run.advance()
+        return run.whole
+
+    return start
+
+
+def with_timeout(future: Future[T], seconds: float | None, what: str) -> Future[T]:
+    """The same result, or TimeoutError: the operation is cancelled when the time is up."""
+    if seconds is None:
+        return future
+    return _timed(future, sleep(max(seconds, 0)), what)
+
+
+@steps
+def _timed(future: Future[T], timer: Future[None], what: str) -> Steps[T]:
+    timer.add_done_callback(lambda timer: timer.cancelled() or future.cancel())
+    try:
+        return (yield future)
+    except CancelledError:
+        if timer.done() and not timer.cancelled():
+            raise TimeoutError(f"{what} timed out") from None
+        raise
+    finally:
+        timer.cancel()

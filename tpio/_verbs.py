@@ -1,0 +1,87 @@
+"""read, write, accept and connect for anything that has a handle.
+
+An object that is not tpio's own is bound on first use, and the binding is remembered while the object lives and its
+fileno() stays the same. The object keeps its handle.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from ._sockets import Socket
+from ._tpio import Future, Handle
+
+_bound: WeakKeyDictionary[Any, tuple[int, Handle]] = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def handle_of(obj: Any) -> Handle:
+    """The tpio object for obj: itself, or its binding."""
+    if isinstance(obj, Handle):
+        return obj
+    if isinstance(obj, int):
+        raise TypeError(
+            "a bare handle value may be somebody else's after a close that tpio cannot see: "
+            "wrap it in tpio.Handle"
+        )
+    if not hasattr(obj, "fileno"):
+        raise TypeError(f"a tpio object or one with fileno() is needed, not {type(obj).__name__!r}")
+    number = obj.fileno()
+    with _lock:
+        known = _bound.get(obj)
+        if known is not None and known[0] == number and not known[1].closed:
+            return known[1]
+        # The binding does not refer to the object, or neither would ever go: whoever uses it has both.
+        if isinstance(obj, socket.socket):
+            handle: Handle = Socket._borrow(obj)
+        else:
+            handle = Handle(_Borrowed(obj), owns=False)
+        _bound[obj] = (number, handle)
+        return handle
+
+
+class _Borrowed:
+    """The handle of an object, without the object."""
+
+    def __init__(self, obj: Any) -> None:
+        from ._tpio import handle_value
+
+        self._number = handle_value(obj)
+
+    def fileno(self) -> int:
+        return self._number
+
+
+def read(h: Any, n: int, offset: int | None = None) -> Future[bytes]:
+    """Reads up to n bytes from a tpio object, a socket, or any object with fileno(). See Handle.read."""
+    return handle_of(h).read(n, offset)
+
+
+def read_into(h: Any, buffer: Any, offset: int | None = None) -> Future[int]:
+    """Reads into a writable buffer. See Handle.read_into."""
+    return handle_of(h).read_into(buffer, offset)
+
+
+def write(h: Any, data: Any, offset: int | None = None) -> Future[int]:
+    """Writes the whole of a bytes-like object. See Handle.write."""
+    return handle_of(h).write(data, offset)
+
+
+def _socket_of(obj: Any) -> Socket:
+    handle = handle_of(obj)
+    if not isinstance(handle, Socket):
+        raise TypeError(f"a socket is needed, not {type(obj).__name__!r}")
+    return handle
+
+
+def accept(h: Any) -> Future[tuple[Any, Any]]:
+    """The next connection of a listening socket: (connection, address). See Socket.accept."""
+    return _socket_of(h).accept()
+
+
+def connect(h: Any, address: Any) -> Future[None]:
+    """Connects a socket. See Socket.connect."""
+    return _socket_of(h).connect(address)
