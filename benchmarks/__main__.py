@@ -1,0 +1,56 @@
+"""python -m benchmarks: runs the rows and prints their tables. Exit code 1 when a peer failed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from . import harness, machine, peers, report
+from .rows import ROWS, make_data_file
+
+FULL = harness.Plan(rounds=13, seconds=0.25)
+QUICK = harness.Plan(rounds=5, seconds=0.08)
+
+
+def main() -> int:
+    options = _arguments()
+    plan = QUICK if options.quick else FULL
+    if options.rounds:
+        plan = harness.Plan(options.rounds, plan.seconds)
+    rows = [row for row in ROWS if not options.only or any(name in row.name for name in options.only)]
+    if not rows:
+        print(f"no such row; there are {', '.join(row.name for row in ROWS)}", file=sys.stderr)
+        return 2
+
+    facts = machine.describe()
+    print(report.heading(facts, plan))
+    with tempfile.TemporaryDirectory() as folder:
+        data = make_data_file(Path(folder))
+        outcomes = []
+        for row in rows:
+            outcome = harness.measure(row.on(data), peers.ALL, plan, progress=_progress)
+            outcomes.append(outcome)
+            print(report.table(outcome), flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(report.as_json(facts, plan, outcomes), indent=1) + "\n", encoding="utf-8")
+    return 1 if any(outcome.errors for outcome in outcomes) else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python dev.py bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: half a minute, more noise")
+    parser.add_argument("--only", action="append", metavar="NAME", help="only rows with NAME in their name; repeatable")
+    parser.add_argument("--rounds", type=int, metavar="N", help=f"turns of each peer (default {FULL.rounds})")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample to FILE")
+    return parser.parse_args()
+
+
+def _progress(text: str) -> None:
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

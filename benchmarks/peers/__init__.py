@@ -1,0 +1,33 @@
+"""Who is measured."""
+
+from __future__ import annotations
+
+from .asyncio_loops import AsyncioExecutor, AsyncioSockets, AsyncioStreams
+from .base import Peer
+from .floor import Floor
+from .threads import BlockingThreads
+from .tpio_await import TpioAwait
+from .tpio_callbacks import TpioCallbacks
+from .tpio_result import TpioResult
+
+try:
+    import winloop  # a peer where it is installed; not a requirement
+except ImportError:
+    winloop = None
+
+ALL: tuple[Peer, ...] = (
+    TpioCallbacks(),
+    TpioAwait(),
+    TpioResult(),
+    AsyncioStreams("asyncio Proactor, streams"),
+    AsyncioSockets("asyncio Proactor, sock_*"),
+    AsyncioExecutor("asyncio Proactor, run_in_executor"),
+    *([AsyncioSockets("winloop, sock_*", winloop.new_event_loop)] if winloop else []),
+    BlockingThreads(),
+    Floor(),
+)
+
+REFERENCE = TpioCallbacks.name
+FLOOR = Floor.name
+
+__all__ = ["ALL", "FLOOR", "REFERENCE", "Peer"]

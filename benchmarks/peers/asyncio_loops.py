@@ -1,0 +1,171 @@
+"""asyncio's own ways, on any of its loops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from asyncio.windows_utils import PipeHandle, pipe
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+from typing import Any
+
+from ..rows import places
+from .base import PATIENCE, Peer, expect, tcp_connection
+from .threads import open_file, read_at
+
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+
+class _OnLoop(Peer):
+    def __init__(self, name: str, loop_factory: LoopFactory | None = None) -> None:
+        self.name = name
+        self._loop_factory = loop_factory
+
+    def _run(self, main: Coroutine[Any, Any, float]) -> float:
+        return run(main, self._loop_factory)
+
+
+def run(main: Coroutine[Any, Any, float], loop_factory: LoopFactory | None = None) -> float:
+    """Under asyncio's default loop unless told otherwise."""
+
+    async def within_bounds() -> float:
+        async with asyncio.timeout(PATIENCE):
+            return await main
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        return runner.run(within_bounds())
+
+
+async def timed(*tasks: Coroutine[Any, Any, None]) -> float:
+    began = perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for task in tasks:
+            group.create_task(task)
+    return perf_counter() - began
+
+
+class AsyncioStreams(_OnLoop):
+    """StreamReader and StreamWriter, over sockets and over pipes."""
+
+    def tcp_ping(self, turns: int, size: int) -> float:
+        async def main() -> float:
+            with tcp_connection() as (near_socket, far_socket):
+                near = await asyncio.open_connection(sock=near_socket)
+                far = await asyncio.open_connection(sock=far_socket)
+                took = await timed(_call(near, turns, size), _answer(far, turns, size))
+                for _, writer in (near, far):
+                    writer.close()
+                    await writer.wait_closed()
+                return took
+
+        return self._run(main())
+
+    def pipe_ping(self, turns: int, size: int) -> float:
+        async def main() -> float:
+            async with _pipe_streams() as (near_reader, far_writer), _pipe_streams() as (far_reader, near_writer):
+                return await timed(
+                    _call((near_reader, near_writer), turns, size), _answer((far_reader, far_writer), turns, size)
+                )
+
+        return self._run(main())
+
+    def pipe_bulk(self, blocks: int, size: int) -> float:
+        async def send(writer: asyncio.StreamWriter) -> None:
+            block = bytes(size)
+            for _ in range(blocks):
+                writer.write(block)
+                await writer.drain()
+
+        async def receive(reader: asyncio.StreamReader) -> None:
+            left = blocks * size
+            while left:
+                data = await reader.read(size)
+                left -= len(data)
+
+        async def main() -> float:
+            async with _pipe_streams() as (reader, writer):
+                return await timed(send(writer), receive(reader))
+
+        return self._run(main())
+
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def _call(streams: Streams, turns: int, size: int) -> None:
+    reader, writer = streams
+    message = bytes(size)
+    for _ in range(turns):
+        writer.write(message)
+        await writer.drain()
+        await reader.readexactly(size)
+
+
+async def _answer(streams: Streams, turns: int, size: int) -> None:
+    reader, writer = streams
+    for _ in range(turns):
+        writer.write(await reader.readexactly(size))
+        await writer.drain()
+
+
+@contextlib.asynccontextmanager
+async def _pipe_streams() -> AsyncIterator[Streams]:
+    """The ends of one pipe. Duplex, as in asyncio.subprocess: the loop learns of a closed end by reading."""
+    loop = asyncio.get_running_loop()
+    read_end, write_end = map(PipeHandle, pipe(duplex=True, overlapped=(True, True)))
+    reader = asyncio.StreamReader()
+    protocol = asyncio.StreamReaderProtocol(reader)
+    read_transport, _ = await loop.connect_read_pipe(lambda: protocol, read_end)
+    write_transport, _ = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, write_end)
+    try:
+        yield reader, asyncio.StreamWriter(write_transport, protocol, None, loop)
+    finally:
+        write_transport.abort()
+        read_transport.close()
+        await asyncio.sleep(0)
+
+
+class AsyncioSockets(_OnLoop):
+    """loop.sock_recv and loop.sock_sendall."""
+
+    def tcp_ping(self, turns: int, size: int) -> float:
+        async def main() -> float:
+            loop = asyncio.get_running_loop()
+            message = bytes(size)
+
+            async def call() -> None:
+                for _ in range(turns):
+                    await loop.sock_sendall(near, message)
+                    expect(await loop.sock_recv(near, size), size)
+
+            async def answer() -> None:
+                for _ in range(turns):
+                    received = await loop.sock_recv(far, size)
+                    expect(received, size)
+                    await loop.sock_sendall(far, received)
+
+            with tcp_connection() as (near, far):
+                near.setblocking(False)
+                far.setblocking(False)
+                return await timed(call(), answer())
+
+        return self._run(main())
+
+
+class AsyncioExecutor(_OnLoop):
+    """For files asyncio has nothing but threads."""
+
+    def file_reads(self, reads: int, size: int, depth: int, path: str) -> float:
+        async def main() -> float:
+            loop = asyncio.get_running_loop()
+
+            async def read(file: int, offsets: list[int]) -> None:
+                for offset in offsets:
+                    expect(await loop.run_in_executor(executor, read_at, file, size, offset), size)
+
+            with ThreadPoolExecutor(depth) as executor, contextlib.ExitStack() as stack:
+                files = [stack.enter_context(open_file(path)) for _ in range(depth)]
+                return await timed(*(read(file, places(slot, reads, size, depth)) for slot, file in enumerate(files)))
+
+        return self._run(main())

@@ -1,0 +1,64 @@
+"""tpio awaited, under asyncio's default loop."""
+
+from __future__ import annotations
+
+import tpio
+
+from ..rows import places
+from .asyncio_loops import run, timed
+from .base import Peer, expect
+from .tpio_ends import End, pipe_ends, tcp_ends
+
+
+class TpioAwait(Peer):
+    name = "tpio, await"
+
+    def tcp_ping(self, turns: int, size: int) -> float:
+        with tcp_ends() as (near, far):
+            return _ping(near, far, turns, size)
+
+    def pipe_ping(self, turns: int, size: int) -> float:
+        with pipe_ends() as (near, far):
+            return _ping(near, far, turns, size)
+
+    def pipe_bulk(self, blocks: int, size: int) -> float:
+        reader, writer = tpio.pipe()
+
+        async def send() -> None:
+            block = bytes(size)
+            for _ in range(blocks):
+                await writer.write(block)
+
+        async def receive() -> None:
+            left = blocks * size
+            while left:
+                left -= len(await reader.read(size))
+
+        with reader, writer:
+            return run(timed(send(), receive()))
+
+    def file_reads(self, reads: int, size: int, depth: int, path: str) -> float:
+        async def read(offsets: list[int]) -> None:
+            for offset in offsets:
+                expect(await file.read(size, offset), size)
+
+        with tpio.open(path) as file:
+            return run(timed(*(read(places(slot, reads, size, depth)) for slot in range(depth))))
+
+
+def _ping(near: End, far: End, turns: int, size: int) -> float:
+    async def call() -> None:
+        reader, writer = near
+        message = bytes(size)
+        for _ in range(turns):
+            await writer.write(message)
+            expect(await reader.read(size), size)
+
+    async def answer() -> None:
+        reader, writer = far
+        for _ in range(turns):
+            received = await reader.read(size)
+            expect(received, size)
+            await writer.write(received)
+
+    return run(timed(call(), answer()))

@@ -1,0 +1,30 @@
+"""What tpio's three peers work on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import tpio
+
+from .base import tcp_connection
+
+End = tuple[tpio.Handle, tpio.Handle]  # read from, write to
+
+
+@contextlib.contextmanager
+def tcp_ends() -> Iterator[tuple[End, End]]:
+    with (
+        tcp_connection() as (near_socket, far_socket),
+        tpio.Socket(sock=near_socket) as near,
+        tpio.Socket(sock=far_socket) as far,
+    ):
+        yield (near, near), (far, far)
+
+
+@contextlib.contextmanager
+def pipe_ends() -> Iterator[tuple[End, End]]:
+    near_reader, far_writer = tpio.pipe()
+    far_reader, near_writer = tpio.pipe()
+    with near_reader, far_writer, far_reader, near_writer:
+        yield (near_reader, near_writer), (far_reader, far_writer)

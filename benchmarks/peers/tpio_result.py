@@ -1,0 +1,71 @@
+"""tpio with threads that block in result()."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import islice
+from time import perf_counter
+
+import tpio
+
+from ..rows import places
+from .base import PATIENCE, Peer, expect, in_threads
+from .tpio_ends import End, pipe_ends, tcp_ends
+
+
+class TpioResult(Peer):
+    name = "tpio, result()"
+
+    def tcp_ping(self, turns: int, size: int) -> float:
+        with tcp_ends() as (near, far):
+            return _ping(near, far, turns, size)
+
+    def pipe_ping(self, turns: int, size: int) -> float:
+        with pipe_ends() as (near, far):
+            return _ping(near, far, turns, size)
+
+    def pipe_bulk(self, blocks: int, size: int) -> float:
+        reader, writer = tpio.pipe()
+
+        def send() -> None:
+            block = bytes(size)
+            for _ in range(blocks):
+                writer.write(block).result()
+
+        def receive() -> None:
+            left = blocks * size
+            while left:
+                left -= len(reader.read(size).result())
+
+        with reader, writer:
+            return in_threads(send, receive)
+
+    def file_reads(self, reads: int, size: int, depth: int, path: str) -> float:
+        """One thread for all: it waits for the oldest read, then begins another."""
+        offsets = iter(places(0, reads, size, 1))
+        with tpio.open(path) as file:
+            began = perf_counter()
+            in_flight = deque(file.read(size, offset) for offset in islice(offsets, depth))
+            while in_flight:
+                expect(in_flight.popleft().result(PATIENCE), size)
+                if (offset := next(offsets, None)) is not None:
+                    in_flight.append(file.read(size, offset))
+            return perf_counter() - began
+
+
+def _ping(near: End, far: End, turns: int, size: int) -> float:
+    def call() -> None:
+        reader, writer = near
+        message = bytes(size)
+        for _ in range(turns):
+            writer.write(message).result()
+            expect(reader.read(size).result(), size)
+
+    def answer() -> None:
+        reader, writer = far
+        for _ in range(turns):
+            received = reader.read(size).result()
+            expect(received, size)
+            writer.write(received).result()
+
+    return in_threads(call, answer)

@@ -1,0 +1,72 @@
+"""What is shown of a run: Markdown for people, JSON for programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .harness import Outcome, Plan, Quartiles
+from .peers import FLOOR, REFERENCE
+
+
+def heading(facts: dict[str, str], plan: Plan) -> str:
+    lines = [f"- {name}: {value}" for name, value in facts.items()]
+    lines.append(f"- {plan.rounds} rounds; speeds are medians of the ratios within a round (quartiles in parentheses)")
+    return "\n".join(["# tpio benchmarks", "", *lines, ""])
+
+
+def table(outcome: Outcome) -> str:
+    row = outcome.row
+    lines = [
+        f"## {row.title}",
+        "",
+        f"| | {row.unit} | speed, {REFERENCE} = 1 | speed, {FLOOR} = 1 |",
+        "|---|---:|---:|---:|",
+    ]
+    for peer, costs in outcome.costs.items():
+        median = row.in_unit(Quartiles.of(costs).median)
+        against = [_speed(outcome.speed(peer, other), peer == other) for other in (REFERENCE, FLOOR)]
+        lines.append(f"| {peer} | {_number(median)} | {' | '.join(against)} |")
+    lines.extend(f"| {peer} | failed | {error} | |" for peer, error in outcome.errors.items())
+    return "\n".join([*lines, ""])
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _speed(speed: Quartiles | None, is_itself: bool) -> str:
+    if speed is None:
+        return "-"
+    if is_itself:
+        return "1"
+    return f"{speed.median:.2f} ({speed.low:.2f} to {speed.high:.2f})"
+
+
+def as_json(facts: dict[str, str], plan: Plan, outcomes: list[Outcome]) -> dict[str, Any]:
+    return {
+        "machine": facts,
+        "rounds": plan.rounds,
+        "rows": [
+            {
+                "name": outcome.row.name,
+                "title": outcome.row.title,
+                "unit": outcome.row.unit,
+                "parameters": {name: value for name, value in outcome.row.parameters.items() if name != "path"},
+                "peers": {
+                    peer: {
+                        "operations": outcome.operations[peer],
+                        "seconds_per_operation": costs,
+                        "median": outcome.row.in_unit(Quartiles.of(costs).median),
+                        "speed": {
+                            other: [speed.low, speed.median, speed.high]
+                            for other in (REFERENCE, FLOOR)
+                            if (speed := outcome.speed(peer, other)) is not None
+                        },
+                    }
+                    for peer, costs in outcome.costs.items()
+                },
+                "errors": outcome.errors,
+            }
+            for outcome in outcomes
+        ],
+    }
