@@ -59,6 +59,7 @@ cdef extern from "Python.h":
     void PyThreadState_DeleteCurrent()
     void PyErr_WriteUnraisable(PyObject *where)
     const Py_ssize_t PY_SSIZE_T_MAX
+    Py_ssize_t Py_REFCNT(object o)
     int _PyBytes_Resize(PyObject **bytes, Py_ssize_t size) except -1
     object PyErr_SetExcFromWindowsErr(object type, int error)
     Py_ssize_t PyNumber_AsSsize_t(object number, PyObject *exception) except? -1

@@ -198,7 +198,9 @@ cdef class FutureBase:
         cdef PyObject *data
         if PyBytes_GET_SIZE(self.buffer) == count:
             return self.buffer
-        if TPIO_FREE_THREADED:  # there only the thread that made an object may resize it
+        # Without a GIL only the thread that made an object may resize it. A second reference is that of the verb, which
+        # has not yet returned.
+        if TPIO_FREE_THREADED or Py_REFCNT(self.buffer) != 1:
             return PyBytes_FromStringAndSize(PyBytes_AS_STRING(self.buffer), count)
         data = <PyObject *>self.buffer
         Py_INCREF(self.buffer)

@@ -268,17 +268,18 @@ cdef class Handle:
         """
         cdef Py_ssize_t size = as_size(n)
         cdef FutureBase future
+        cdef char *address
         self.require_bound()
         if size == 0:
             return done_future(b"")
         if self.leftover:
             return done_future(self.from_leftover(size))
-        buffer = new_bytes(size)
         future = self.begin(READ)
-        future.buffer = buffer
-        future.size = size
         try:
-            return self.receive(future, PyBytes_AS_STRING(buffer), size, offset)
+            future.buffer = new_bytes(size)  # no other reference, so that it can be shrunk in place
+            future.size = size
+            address = PyBytes_AS_STRING(future.buffer)
+            return self.receive(future, address, size, offset)
         except BaseException:
             future.settle(CANCELLED, None)
             raise
