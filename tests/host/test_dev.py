@@ -6,6 +6,7 @@ import struct
 import threading
 
 import pytest
+
 from devtools import cache, cli, pythons, wheels, wine
 from devtools.ui import Failure
 
