@@ -51,21 +51,23 @@ def get(version: Version) -> Interpreter:
     return Interpreter(version, program, (build.site(version), packages("test"), build.CHECKOUT))
 
 
-def packages(name: str, *target: str) -> Path:
+def packages(name: str) -> Path:
     """What requirements/<name>.txt lists, installed for Windows by the host's pip.
 
-    Without a `target`, options of pip that say which Python, everything must be pure Python and serves every version.
+    All of it is pure Python, so that it serves every version.
     """
     requirements = tools.REQUIREMENTS / f"{name}.txt"
-    target = target or ("--platform=any", "--implementation=py", "--abi=none", "--python-version=3.11")
 
     def install(into: Path) -> None:
-        options = ["--require-hashes", "--no-deps", "--only-binary=:all:", *target]
+        pure = ["--platform=any", "--implementation=py", "--abi=none", "--python-version=3.11", "--only-binary=:all:"]
         with step(f"installing {requirements.name} for Windows Pythons"):
             run_quietly(
-                [tools.venv("build"), "-m", "pip", "install", *options, "--target", into, "-r", requirements],
+                [
+                    *(tools.venv("build"), "-m", "pip", "install", "--require-hashes", "--no-deps"),
+                    *(*pure, "--target", into, "-r", requirements),
+                ],
                 what=f"installing {requirements.name}",
                 advice="check the network and try again",
             )
 
-    return cache.make(cache.root() / f"packages-{name}-{cache.fingerprint(requirements.read_text(), *target)}", install)
+    return cache.make(cache.root() / f"packages-{name}-{cache.fingerprint(requirements.read_text())}", install)
