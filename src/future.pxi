@@ -23,6 +23,8 @@ cdef enum:
     SIGNALLED = 7   # True, or False for a timeout
     WORK = 8
     CUSTOM = 9      # extra(future, error, count) decides
+    DATAGRAM = 10   # (bytes, address)
+    DATAGRAM_INTO = 11  # (int, address)
 
 cdef object _AGAIN = object()   # from outcome: submitted anew, not over
 cdef object _CANCEL = object()  # from outcome: cancelled
@@ -46,6 +48,7 @@ cdef class FutureBase:
     cdef PoolBase pool
     cdef Py_buffer view          # the caller's buffer, pinned while it belongs to the system
     cdef object buffer           # or bytes of our own
+    cdef object name             # bytes for the sender's address
     cdef object extra            # finish function, or (function, args, kwargs) of a work item
     cdef object value            # the result or the exception
     cdef object callbacks        # None, one function, or a list
@@ -174,15 +177,22 @@ cdef class FutureBase:
         if kind == READ or kind == READ_INTO:
             if error == ERROR_BROKEN_PIPE or error == ERROR_HANDLE_EOF or error == ERROR_PIPE_NOT_CONNECTED:
                 error = count = 0
-            handle.more_data = error == ERROR_MORE_DATA
-            if error == ERROR_MORE_DATA:
-                error = 0
+            if handle.type != FILE_TYPE_SOCKET:
+                handle.more_data = error == ERROR_MORE_DATA
+                if error == ERROR_MORE_DATA:
+                    error = 0
         elif kind == SIGNALLED and error == WAIT_TIMEOUT:
             return False
         elif kind == WORK:
             return _CANCEL
+        if (error == ERROR_MORE_DATA or error == WSAEMSGSIZE) and handle is not None and handle.type == FILE_TYPE_SOCKET:
+            raise truncated(self, count)
         if error != 0:
             raise winerror(error)
+        if kind == DATAGRAM:
+            return self.bytes_read(count), address_of(self)
+        if kind == DATAGRAM_INTO:
+            return count, address_of(self)
         if kind == READ or kind == OUTPUT:
             return self.bytes_read(count)
         if kind == WRITE:
@@ -225,6 +235,12 @@ cdef class FutureBase:
             return False
         if self.kind == CUSTOM:
             return handle._give_back(result)
+        if self.kind == DATAGRAM:
+            handle.keep(result)
+            return True
+        if self.kind == DATAGRAM_INTO:
+            handle.keep((self.view_bytes(result[0]), result[1]))
+            return True
         if self.kind == READ_INTO:
             result = self.view_bytes(result)
         elif self.kind != READ:
@@ -244,7 +260,7 @@ cdef class FutureBase:
     cdef void release_buffer(self) noexcept:
         self.buffer = None
         if self.has_view:
-            if self.kind == READ_INTO and self.awaiters is not None:
+            if (self.kind == READ_INTO or self.kind == DATAGRAM_INTO) and self.awaiters is not None:
                 self.buffer = <object>self.view.obj  # a cancelled await may want it back: see Awaiter.take_back
             self.has_view = False
             PyBuffer_Release(&self.view)

@@ -253,20 +253,55 @@ cdef void run_function(FutureBase future) noexcept:
         future.run_callbacks()
 
 
-# ---- time -----------------------------------------------------------------------------------------------------------
+# ---- time and waiting -----------------------------------------------------------------------------------------------
 
-def sleep(seconds, *, pool=None):
+cdef double _seconds(object value, what) except -1:
+    cdef double seconds = value
+    if not seconds >= 0:
+        raise ValueError(f"{what} must be a non-negative number of seconds")
+    return seconds
+
+
+def sleep(seconds, *, window=0, pool=None):
     """A Future that ends, with None, after at least that many seconds; never early. 0 is a trip through the pool.
 
-    The system's timers have a resolution of about 16 ms, so it may end that much later. Can be cancelled.
+    The system's timers have a resolution of about 16 ms, so it may end that much later. window: seconds that it may be
+    later still, so that the system can serve several timers at once. Can be cancelled.
     https://learn.microsoft.com/windows/win32/api/threadpoolapiset/nf-threadpoolapiset-setthreadpooltimer
     """
-    cdef double length = seconds
+    cdef double length = _seconds(seconds, "the length of a sleep")
+    cdef double late = min(_seconds(window, "the window"), 4e6)
+    cdef PoolBase where = default_pool() if pool is None else pool
+    cdef FutureBase future = where.launch(NOTHING)
+    cdef int64_t nanoseconds = <int64_t>(length * 1e9) + 1 if length < 9e9 else <int64_t>9e18
+    return future.started(core.tpio_sleep(&future.op, where.native, nanoseconds if length > 0 else 0,
+                                          <DWORD>(late * 1000)))
+
+
+def wait(handle, timeout=None, *, pool=None):
+    """Waits for an object of the system to be signalled: a process, thread, event, semaphore or waitable timer. Future of
+    True, or of False when `timeout` seconds have passed.
+
+    handle: an int HANDLE or an object with fileno() or handle; it may be closed meanwhile. A mutex is refused, since it
+    would belong to a thread of the pool (ValueError). Thousands of waits need few threads. Can be cancelled.
+    https://learn.microsoft.com/windows/win32/api/threadpoolapiset/nf-threadpoolapiset-setthreadpoolwait
+    """
+    cdef DWORD milliseconds = INFINITE
     cdef PoolBase where = default_pool() if pool is None else pool
     cdef FutureBase future
-    cdef int64_t nanoseconds
-    if not length >= 0:
-        raise ValueError("the length of a sleep must be a non-negative number")
-    nanoseconds = <int64_t>(length * 1e9) + 1 if length < 9e9 else <int64_t>9e18
-    future = where.launch(NOTHING)
-    return future.started(core.tpio_sleep(&future.op, where.native, nanoseconds if length > 0 else 0))
+    cdef HANDLE object
+    if timeout is not None:
+        milliseconds = <DWORD>min(_seconds(timeout, "the timeout") * 1000 + 0.999, 4e9)
+    value = handle_value(handle if isinstance(handle, int) or hasattr(handle, "fileno") else
+                         getattr(handle, "handle", handle))
+    object = <HANDLE><uintptr_t>check_handle(value)
+    kind = object_type(object)
+    if kind == "Mutant":
+        raise ValueError("a mutex cannot be waited for: it would belong to a thread of the pool, which cannot release it")
+    if kind not in _WAITABLE:
+        raise ValueError(f"an object of type {kind} cannot be waited for")
+    future = where.launch(SIGNALLED)
+    return future.started(core.tpio_wait(&future.op, where.native, object, milliseconds))
+
+
+cdef frozenset _WAITABLE = frozenset(["Process", "Thread", "Event", "Semaphore", "Timer", "Job"])

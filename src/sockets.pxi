@@ -78,6 +78,28 @@ cdef object unpack_address(sockaddr_storage *name):
     return None
 
 
+class TruncatedError(OSError):
+    """A datagram was longer than asked for, and its end is lost. `data`: what was received; `address`: who sent it."""
+
+    data = b""
+    address = None
+
+
+cdef object truncated(FutureBase future, Py_ssize_t count):
+    error = TruncatedError(0, _format(WSAEMSGSIZE), None, WSAEMSGSIZE)
+    count = min(count or future.size, future.size)
+    error.data = PyBytes_FromStringAndSize(future.address(), count)
+    error.address = address_of(future)
+    return error
+
+
+cdef object address_of(FutureBase future):
+    """Who sent the datagram that a future has received."""
+    if future.name is None or future.op.args.message.name_size == 0:
+        return None
+    return unpack_address(<sockaddr_storage *>PyBytes_AS_STRING(future.name))
+
+
 def is_numeric(int family, address):
     """Can the address be used without asking a name server?"""
     cdef sockaddr_storage name
@@ -141,6 +163,186 @@ cdef class SocketHandle(Handle):
     def _connected(self):
         """After ConnectEx: as _accepted."""
         return core.tpio_socket_connected(<SOCKET>core.tpio_handle_file(self.native))
+
+    # ---- datagrams
+
+    cdef FutureBase receive_from(self, FutureBase future, char *address):
+        future.name = PyBytes_FromStringAndSize(NULL, sizeof(sockaddr_storage))
+        future.submitted = True
+        Py_INCREF(future)  # the system's
+        return future.started(core.tpio_recv_from(&future.op, self.native, address, one_call(future.size), 0,
+                                                  <sockaddr *>PyBytes_AS_STRING(future.name), sizeof(sockaddr_storage)))
+
+    def recv_from(self, n):
+        """Receives one datagram of up to n bytes: Future of (bytes, address). One that is longer is a TruncatedError.
+
+        https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsarecvfrom
+        """
+        cdef Py_ssize_t size = as_size(n)
+        cdef FutureBase future
+        cdef char *address
+        self.require_bound()
+        if self.leftover:
+            data, sender = self.leftover.popleft()
+            return done_future((data[:size], sender))
+        future = self.begin(DATAGRAM)
+        try:
+            future.buffer = new_bytes(size)
+            future.size = size
+            address = PyBytes_AS_STRING(future.buffer)
+            return self.receive_from(future, address)
+        except BaseException:
+            future.settle(CANCELLED, None)
+            raise
+
+    def recv_from_into(self, buffer):
+        """Receives one datagram into a writable buffer: Future of (number of bytes, address)."""
+        cdef FutureBase future = self.begin(DATAGRAM_INTO)
+        try:
+            future.pin(buffer, True)
+            if self.leftover:
+                data, sender = self.leftover.popleft()
+                data = data[:future.size]
+                memcpy(future.address(), PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+                future.release_buffer()
+                future.settle(FINISHED, (len(data), sender))
+                return future
+            return self.receive_from(future, future.address())
+        except BaseException:
+            future.release_buffer()
+            future.settle(CANCELLED, None)
+            raise
+
+    def _send_to(self, int family, data, address):
+        """One datagram to a numeric address: Future of the number of bytes.
+
+        https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasendto
+        """
+        cdef sockaddr_storage name
+        cdef int size
+        cdef FutureBase future
+        pack_address(family, address, &name, &size)
+        future = self.begin(COUNT)
+        try:
+            future.pin(data, False)
+            if future.size > LARGEST:
+                raise ValueError("a datagram of more than 2 GiB")
+            future.name = PyBytes_FromStringAndSize(<char *>&name, size)
+            future.submitted = True
+            Py_INCREF(future)  # the system's
+            return future.started(core.tpio_send_to(&future.op, self.native, future.address(), <DWORD>future.size, 0,
+                                                    <sockaddr *>PyBytes_AS_STRING(future.name), size))
+        except BaseException:
+            future.release_buffer()
+            future.settle(CANCELLED, None)
+            raise
+
+    # ---- many buffers
+
+    def send_msg(self, buffers):
+        """Writes many bytes-like objects in one call: Future of the number of bytes, all of them.
+
+        https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasend
+        """
+        return self.many(buffers, False)
+
+    def recv_msg_into(self, buffers):
+        """Reads into many writable buffers, one after the other: Future of the number of bytes, 0 at the end.
+
+        https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsarecv
+        """
+        return self.many(buffers, True)
+
+    cdef object many(self, object buffers, bint writable):
+        cdef Buffers list
+        cdef FutureBase future
+        cdef core.tpio_status status
+        self.require_bound()
+        list = Buffers(buffers, writable)
+        if list.total == 0 and not self.datagrams:
+            return done_future(0)
+        if writable and self.leftover:
+            return done_future(list.fill(self.from_leftover(list.total)))
+        future = self.begin(COUNT)
+        future.extra = list  # as long as the operation
+        future.submitted = True
+        Py_INCREF(future)  # the system's
+        if writable:
+            status = core.tpio_recv_list(&future.op, self.native, list.list, list.count, 0)
+        else:
+            status = core.tpio_send_list(&future.op, self.native, list.list, list.count, 0)
+        return future.started(status)
+
+    # ---- the rest
+
+    def _transmit(self, size_t file, uint64_t offset, DWORD size):
+        """TransmitFile of at most 2 GiB: Future of the number of bytes.
+
+        https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-transmitfile
+        """
+        cdef FutureBase future = self.begin(COUNT)
+        future.submitted = True
+        Py_INCREF(future)  # the system's
+        return future.started(core.tpio_transmit(&future.op, self.native, <HANDLE>file, size, offset))
+
+    def disconnect(self):
+        """Ends the connection once all that was sent is on its way: Future of None.
+
+        https://learn.microsoft.com/windows/win32/api/mswsock/nc-mswsock-lpfn_disconnectex
+        """
+        cdef FutureBase future = self.begin(NOTHING)
+        future.submitted = True
+        Py_INCREF(future)  # the system's
+        return future.started(core.tpio_disconnect(&future.op, self.native))
+
+
+cdef class Buffers:
+    """Many buffers, held while the system has them."""
+
+    cdef Py_buffer *views
+    cdef WSABUF *list
+    cdef DWORD count             # that are held
+    cdef Py_ssize_t total
+
+    def __cinit__(self, buffers, bint writable):
+        cdef Py_ssize_t length
+        buffers = tuple(buffers)
+        length = len(buffers)
+        self.views = <Py_buffer *>PyMem_Calloc(length + 1, sizeof(Py_buffer))
+        self.list = <WSABUF *>PyMem_Calloc(length + 1, sizeof(WSABUF))
+        if self.views == NULL or self.list == NULL:
+            raise MemoryError()
+        for buffer in buffers:
+            try:
+                PyObject_GetBuffer(buffer, &self.views[self.count], PyBUF_WRITABLE if writable else PyBUF_SIMPLE)
+            except BufferError:
+                if writable and memoryview(buffer).readonly:
+                    raise TypeError(f"a writable buffer is needed, not {type(buffer).__name__!r}") from None
+                raise
+            self.list[self.count].buf = <char *>self.views[self.count].buf
+            self.list[self.count].len = <unsigned long>self.views[self.count].len
+            self.total += self.views[self.count].len
+            self.count += 1
+            if self.total > LARGEST:
+                raise ValueError("more than 2 GiB in one call")
+
+    cdef Py_ssize_t fill(self, bytes data):
+        """Spreads data over the buffers."""
+        cdef Py_ssize_t done = 0, part
+        cdef DWORD i
+        for i in range(self.count):
+            part = min(<Py_ssize_t>self.list[i].len, PyBytes_GET_SIZE(data) - done)
+            memcpy(self.list[i].buf, PyBytes_AS_STRING(data) + done, part)
+            done += part
+        return done
+
+    def __dealloc__(self):
+        cdef DWORD i
+        if self.views != NULL:
+            for i in range(self.count):
+                PyBuffer_Release(&self.views[i])
+        PyMem_Free(self.views)
+        PyMem_Free(self.list)
 
 
 cdef class PipeHandle(Handle):

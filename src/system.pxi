@@ -78,7 +78,6 @@ cdef extern from *:
 cdef extern from "Python.h":
     WCHAR *PyUnicode_AsWideCharString(object text, Py_ssize_t *size) except NULL
     object PyUnicode_FromWideChar(WCHAR *text, Py_ssize_t size)
-    void PyMem_Free(void *memory)
 
 
 cdef class Wide:
@@ -248,3 +247,288 @@ def ignore_port_unreachable(size_t handle):
     cdef BOOL off = False
     cdef DWORD bytes
     WSAIoctl(<SOCKET>handle, SIO_UDP_CONNRESET_, &off, sizeof(off), NULL, 0, &bytes, NULL, NULL)
+
+
+# ---- what kind of object --------------------------------------------------------------------------------------------
+
+cdef extern from *:
+    """
+    #include <winternl.h>
+    typedef LONG(NTAPI *tpio_query_object_fn)(HANDLE, int, PVOID, ULONG, ULONG *);
+
+    /* The type of a kernel object ("Event", "Mutant", ...), from ObjectTypeInformation of NtQueryObject. */
+    static int tpio_object_type(HANDLE object, wchar_t *name, int size)
+    {
+        union { UNICODE_STRING name; BYTE space[1024]; } info;
+        tpio_query_object_fn query = NULL;
+        HMODULE ntdll = GetModuleHandleW(L"ntdll.dll");
+        ULONG needed = 0;
+        int length;
+
+        if (ntdll != NULL)
+            query = (tpio_query_object_fn)(void (*)(void))GetProcAddress(ntdll, "NtQueryObject");
+        if (query == NULL || query(object, 2, &info, sizeof info, &needed) < 0)
+            return -1;
+        length = info.name.Length / (int)sizeof(wchar_t);
+        if (length > size)
+            length = size;
+        memcpy(name, info.name.Buffer, (size_t)length * sizeof(wchar_t));
+        return length;
+    }
+    """
+    int tpio_object_type(HANDLE handle, WCHAR *name, int size) nogil
+
+
+cdef object object_type(HANDLE handle):
+    """https://learn.microsoft.com/windows/win32/api/winternl/nf-winternl-ntqueryobject"""
+    cdef WCHAR name[64]
+    cdef int length = tpio_object_type(handle, name, 64)
+    if length < 0:
+        raise winerror(ERROR_INVALID_HANDLE)
+    return PyUnicode_FromWideChar(name, length)
+
+
+# ---- processes ------------------------------------------------------------------------------------------------------
+
+cdef extern from *:
+    """
+    typedef struct tpio_child {
+        HANDLE process, job;
+        DWORD id;
+    } tpio_child;
+
+    /* Starts a process with just three inherited handles, in a job of its own from its first instruction on. */
+    static DWORD tpio_start_process(const wchar_t *program, wchar_t *command, wchar_t *environment, const wchar_t *folder,
+                                    DWORD flags, HANDLE *standard, tpio_child *child)
+    {
+        STARTUPINFOEXW startup;
+        PROCESS_INFORMATION process;
+        SIZE_T size = 0;
+        DWORD error = 0, count = 0, i, j;
+        HANDLE inherited[3];
+
+        ZeroMemory(&startup, sizeof startup);
+        ZeroMemory(child, sizeof *child);
+        startup.StartupInfo.cb = sizeof startup;
+        startup.StartupInfo.dwFlags = STARTF_USESTDHANDLES;
+        startup.StartupInfo.hStdInput = standard[0];
+        startup.StartupInfo.hStdOutput = standard[1];
+        startup.StartupInfo.hStdError = standard[2];
+        for (i = 0; i < 3; i++) { /* the list must not name a handle twice */
+            for (j = 0; j < count && inherited[j] != standard[i]; j++)
+                ;
+            if (j == count && standard[i] != NULL)
+                inherited[count++] = standard[i];
+        }
+        InitializeProcThreadAttributeList(NULL, 1, 0, &size);
+        startup.lpAttributeList = HeapAlloc(GetProcessHeap(), 0, size);
+        if (startup.lpAttributeList == NULL)
+            return ERROR_NOT_ENOUGH_MEMORY;
+        if (!InitializeProcThreadAttributeList(startup.lpAttributeList, 1, 0, &size)) {
+            error = GetLastError();
+            goto free_list;
+        }
+        if (count != 0 && !UpdateProcThreadAttribute(startup.lpAttributeList, 0, PROC_THREAD_ATTRIBUTE_HANDLE_LIST,
+                                                     inherited, count * sizeof *inherited, NULL, NULL)) {
+            error = GetLastError();
+            goto delete_list;
+        }
+        child->job = CreateJobObjectW(NULL, NULL);
+        if (child->job == NULL) {
+            error = GetLastError();
+            goto delete_list;
+        }
+        if (!CreateProcessW(program, command, NULL, NULL, count != 0,
+                            flags | EXTENDED_STARTUPINFO_PRESENT | CREATE_UNICODE_ENVIRONMENT | CREATE_SUSPENDED,
+                            environment, folder, &startup.StartupInfo, &process)) {
+            error = GetLastError();
+            goto close_job;
+        }
+        if (!AssignProcessToJobObject(child->job, process.hProcess)) {
+            error = GetLastError();
+            TerminateProcess(process.hProcess, 1);
+            CloseHandle(process.hThread);
+            CloseHandle(process.hProcess);
+            goto close_job;
+        }
+        ResumeThread(process.hThread);
+        CloseHandle(process.hThread);
+        child->process = process.hProcess;
+        child->id = process.dwProcessId;
+        goto delete_list;
+
+    close_job:
+        CloseHandle(child->job);
+    delete_list:
+        DeleteProcThreadAttributeList(startup.lpAttributeList);
+    free_list:
+        HeapFree(GetProcessHeap(), 0, startup.lpAttributeList);
+        return error;
+    }
+    """
+    ctypedef struct tpio_child:
+        HANDLE process
+        HANDLE job
+        DWORD id
+    DWORD tpio_start_process(WCHAR *program, WCHAR *command, WCHAR *environment, WCHAR *folder, DWORD flags,
+                             HANDLE *standard, tpio_child *child) nogil
+    BOOL TerminateJobObject(HANDLE job, unsigned code) nogil
+    BOOL GetExitCodeProcess(HANDLE process, DWORD *code) nogil
+    BOOL DuplicateHandle(HANDLE from_process, HANDLE handle, HANDLE to_process, HANDLE *result, DWORD access, BOOL inherit,
+                         DWORD options) nogil
+    enum:
+        DUPLICATE_SAME_ACCESS
+
+
+def start_process(program, command, environment, folder, DWORD flags, standard):
+    """CreateProcess with three standard handles (0: none), which alone are inherited, in a job object of its own.
+    Returns (process handle, job handle, process id).
+
+    environment: None, or "NAME=value\\0..." with a NUL at the end.
+    https://learn.microsoft.com/windows/win32/api/processthreadsapi/nf-processthreadsapi-createprocessw
+    https://learn.microsoft.com/windows/win32/procthread/job-objects
+    """
+    cdef Wide line = Wide(command), program_wide = None, folder_wide = None
+    cdef WCHAR *program_text = NULL
+    cdef WCHAR *folder_text = NULL
+    cdef WCHAR *block = NULL
+    cdef Py_ssize_t length
+    cdef HANDLE handles[3]
+    cdef tpio_child child
+    cdef DWORD error
+    cdef int i
+    for i in range(3):
+        handles[i] = <HANDLE><uintptr_t>standard[i]
+    if program is not None:
+        program_wide = Wide(program)
+        program_text = program_wide.text
+    if folder is not None:
+        folder_wide = Wide(folder)
+        folder_text = folder_wide.text
+    if environment is not None:
+        block = PyUnicode_AsWideCharString(environment, &length)
+    with nogil:
+        error = tpio_start_process(program_text, line.text, block, folder_text, flags, handles, &child)
+    PyMem_Free(block)
+    if error != 0:
+        raise winerror(error, program or command)
+    return <uintptr_t>child.process, <uintptr_t>child.job, child.id
+
+
+def terminate_job(size_t job, unsigned code):
+    """Ends every process of a job. https://learn.microsoft.com/windows/win32/api/jobapi2/nf-jobapi2-terminatejobobject"""
+    if not TerminateJobObject(<HANDLE>job, code):
+        raise winerror(GetLastError())
+
+
+def exit_code(size_t process):
+    """The exit code of a process that has ended."""
+    cdef DWORD code
+    if not GetExitCodeProcess(<HANDLE>process, &code):
+        raise winerror(GetLastError())
+    return code
+
+
+def duplicate_handle(size_t handle, *, bint inherit=False, size_t process=0):
+    """A second handle of the same object, in this process or (a process handle) in another.
+
+    https://learn.microsoft.com/windows/win32/api/handleapi/nf-handleapi-duplicatehandle
+    """
+    cdef HANDLE result = NULL
+    cdef HANDLE target = <HANDLE>process if process else GetCurrentProcess()
+    if not DuplicateHandle(GetCurrentProcess(), <HANDLE>handle, target, &result, 0, inherit, DUPLICATE_SAME_ACCESS):
+        raise winerror(GetLastError())
+    return <uintptr_t>result
+
+
+# ---- files and directories ------------------------------------------------------------------------------------------
+
+cdef extern from "tpio_win32.h" nogil:
+    BOOL UnlockFile(HANDLE file, DWORD low, DWORD high, DWORD length_low, DWORD length_high)
+    BOOL GetNamedPipeClientProcessId(HANDLE pipe, unsigned long *process)
+    BOOL ImpersonateNamedPipeClient(HANDLE pipe)
+    BOOL RevertToSelf()
+    BOOL GetFileInformationByHandleEx(HANDLE file, int what, void *info, DWORD size)
+    ctypedef struct FILE_STORAGE_INFO:
+        unsigned long LogicalBytesPerSector
+    enum:
+        FileStorageInfo
+
+
+def unlock_file(size_t handle, uint64_t offset, uint64_t length):
+    """https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-unlockfile"""
+    if not UnlockFile(<HANDLE>handle, <DWORD>offset, <DWORD>(offset >> 32), <DWORD>length, <DWORD>(length >> 32)):
+        raise winerror(GetLastError())
+
+
+def sector_size(size_t handle):
+    """What offsets, sizes and addresses of unbuffered I/O must be multiples of; 4096 where the system does not say.
+
+    https://learn.microsoft.com/windows/win32/fileio/file-buffering
+    """
+    cdef FILE_STORAGE_INFO info
+    if GetFileInformationByHandleEx(<HANDLE>handle, FileStorageInfo, &info, sizeof(info)) and info.LogicalBytesPerSector:
+        return info.LogicalBytesPerSector
+    return 4096
+
+
+def pipe_client_pid(size_t handle):
+    """https://learn.microsoft.com/windows/win32/api/winbase/nf-winbase-getnamedpipeclientprocessid"""
+    cdef unsigned long process = 0
+    if not GetNamedPipeClientProcessId(<HANDLE>handle, &process):
+        raise winerror(GetLastError())
+    return process
+
+
+def impersonate_pipe_client(size_t handle):
+    """https://learn.microsoft.com/windows/win32/api/namedpipeapi/nf-namedpipeapi-impersonatenamedpipeclient"""
+    if not ImpersonateNamedPipeClient(<HANDLE>handle):
+        raise winerror(GetLastError())
+
+
+def revert_to_self():
+    """https://learn.microsoft.com/windows/win32/api/securitybaseapi/nf-securitybaseapi-reverttoself"""
+    if not RevertToSelf():
+        raise winerror(GetLastError())
+
+
+cdef class FileHandle(Handle):
+    """What tpio.File and tpio.Watcher add to Handle."""
+
+    def lock(self, uint64_t offset, uint64_t length, *, bint exclusive=True):
+        """Locks a range of bytes against other handles, waiting for those that have it: Future of None. Can be cancelled.
+
+        Shared locks (exclusive=False) go together. unlock() gives it back, as does close().
+        https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-lockfileex
+        """
+        cdef FutureBase future
+        cdef core.tpio_status status
+        if length == 0:
+            raise ValueError("a lock of no bytes locks nothing")
+        if offset + length < offset:
+            raise ValueError("the range of a lock must end before 2**64")
+        future = self.begin(NOTHING)
+        future.submitted = True
+        Py_INCREF(future)  # the system's
+        with nogil:
+            status = core.tpio_lock(&future.op, self.native, offset, length, exclusive)
+        return future.started(status)
+
+    def _watch(self, size_t size, DWORD filter, bint recursive, finish):
+        """ReadDirectoryChangesW; `finish` finds what was received with _watched."""
+        cdef FutureBase future = self.begin(CUSTOM)
+        future.extra = finish
+        try:
+            future.buffer = new_bytes(size)
+            future.size = size
+        except MemoryError:
+            future.settle(CANCELLED, None)
+            raise
+        future.submitted = True
+        Py_INCREF(future)  # the system's
+        return future.started(core.tpio_watch(&future.op, self.native, PyBytes_AS_STRING(future.buffer), <DWORD>size,
+                                              filter, recursive))
+
+    def _watched(self, FutureBase future, Py_ssize_t count):
+        """The bytes that a _watch has received, from its finish function."""
+        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(future.buffer), count)

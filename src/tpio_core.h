@@ -109,7 +109,8 @@ typedef union tpio_args {
         DWORD size;
     } watch;
     struct {
-        int64_t due; /* in ticks of QueryPerformanceCounter */
+        int64_t due;  /* in ticks of QueryPerformanceCounter */
+        DWORD window; /* by how many ms the system may be later, to serve several timers at once */
         size_t slot; /* place in the heap */
     } timer;
     struct {
@@ -243,8 +244,9 @@ int tpio_socket_connected(SOCKET socket);
 
 /* ---- timers, work, waits ---------------------------------------------------------------------------------------- */
 
-/* Completes after at least that many nanoseconds, as QueryPerformanceCounter counts them. */
-tpio_status tpio_sleep(tpio_op *op, tpio_pool *pool, int64_t nanoseconds);
+/* Completes after at least that many nanoseconds, as QueryPerformanceCounter counts them; window: by how many ms more it
+ * may be late, so that the system can serve several timers at once. */
+tpio_status tpio_sleep(tpio_op *op, tpio_pool *pool, int64_t nanoseconds, DWORD window);
 
 /* Completes on a pool thread as soon as one is free: the thread is the caller's to use in the tail. */
 tpio_status tpio_work(tpio_op *op, tpio_pool *pool);

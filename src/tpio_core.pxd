@@ -107,7 +107,7 @@ cdef extern from "tpio_core.h" nogil:
     int tpio_socket_accepted(SOCKET socket, SOCKET listener)
     int tpio_socket_connected(SOCKET socket)
 
-    tpio_status tpio_sleep(tpio_op *op, tpio_pool *pool, int64_t nanoseconds)
+    tpio_status tpio_sleep(tpio_op *op, tpio_pool *pool, int64_t nanoseconds, DWORD window)
     tpio_status tpio_work(tpio_op *op, tpio_pool *pool)
     tpio_status tpio_wait(tpio_op *op, tpio_pool *pool, HANDLE object, DWORD milliseconds)
 
@@ -140,6 +140,7 @@ cdef extern from "tpio_win32.h" nogil:
         ERROR_NO_DATA
         ERROR_PIPE_NOT_CONNECTED
         ERROR_MORE_DATA
+        WSAEMSGSIZE
         ERROR_OPERATION_ABORTED
         ERROR_CONNECTION_REFUSED
         ERROR_CONNECTION_ABORTED

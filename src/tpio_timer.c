@@ -107,7 +107,7 @@ static void timer__arm(tpio_pool *pool)
     relative.QuadPart = -units;                                             /* negative: from now */
     due.dwLowDateTime = relative.LowPart;
     due.dwHighDateTime = (DWORD)relative.HighPart;
-    SetThreadpoolTimer(pool->timers.timer, &due, 0, 0);
+    SetThreadpoolTimer(pool->timers.timer, &due, 0, pool->timers.heap[0]->args.timer.window);
 }
 
 static void CALLBACK timer__callback(PTP_CALLBACK_INSTANCE instance, PVOID context, PTP_TIMER timer)
@@ -144,7 +144,7 @@ static void CALLBACK timer__callback(PTP_CALLBACK_INSTANCE instance, PVOID conte
     tpio__thread_leave(thread);
 }
 
-tpio_status tpio_sleep(tpio_op *op, tpio_pool *pool, int64_t nanoseconds)
+tpio_status tpio_sleep(tpio_op *op, tpio_pool *pool, int64_t nanoseconds, DWORD window)
 {
     int64_t ticks;
 
@@ -172,6 +172,7 @@ tpio_status tpio_sleep(tpio_op *op, tpio_pool *pool, int64_t nanoseconds)
         pool->timers.capacity = capacity;
     }
     op->args.timer.due = timer__now() + ticks;
+    op->args.timer.window = window;
     timer__up(pool, pool->timers.count++, op);
     if (op->args.timer.slot == 0)
         timer__arm(pool);

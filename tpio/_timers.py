@@ -1,0 +1,102 @@
+"""Timers that call a function."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ._tpio import Future, Pool, sleep
+
+
+class Timer:
+    """Calls callback() on a pool thread after `delay` seconds, and with a `period` every so many seconds from then on.
+
+    Never early; the system's timers have a resolution of about 16 ms. Calls do not overlap: one that takes longer than
+    the period makes the next ones fall away. window: seconds by which a call may be later, so that the system can serve
+    several timers at once. An exception from the callback goes to sys.unraisablehook, and the timer goes on.
+    https://learn.microsoft.com/windows/win32/api/threadpoolapiset/nf-threadpoolapiset-setthreadpooltimer
+    """
+
+    def __init__(
+        self,
+        callback: Callable[[], Any],
+        delay: float,
+        *,
+        period: float | None = None,
+        window: float = 0,
+        pool: Pool | None = None,
+    ) -> None:
+        if not callable(callback):
+            raise TypeError(f"a callable is needed, not {type(callback).__name__!r}")
+        if period is not None and not period > 0:
+            raise ValueError("the period must be positive")
+        self._callback: Callable[[], Any] | None = callback
+        self._period = period
+        self._window = window
+        self._pool = pool
+        self._lock = threading.Lock()
+        self._due = time.perf_counter() + delay
+        self._sleep: Future[None] | None = sleep(delay, window=window, pool=pool)
+        self._sleep.add_done_callback(self._fire)
+
+    def cancel(self) -> bool:
+        """Stops the timer; may be called anywhere, also in the callback. True: it will not call any more because of this
+        (a call that is under way goes on); False: it had ended already."""
+        with self._lock:
+            pending, self._sleep = self._sleep, None
+            was_active, self._callback = self._callback is not None, None
+        if pending is not None:
+            pending.cancel()
+        return was_active
+
+    @property
+    def active(self) -> bool:
+        """Will it call (again)?"""
+        return self._callback is not None
+
+    def _fire(self, slept: Future[None]) -> None:
+        with self._lock:
+            callback = self._callback
+            self._sleep = None
+            if self._period is None or slept.cancelled():  # cancelled: with its pool
+                self._callback = None
+        if callback is None or slept.cancelled():
+            return
+        try:
+            callback()
+        except BaseException as error:
+            sys.unraisablehook(_Unraisable(error, callback))
+        if self._period is not None:
+            self._again(self._period)
+
+    def _again(self, period: float) -> None:
+        now = time.perf_counter()
+        self._due += period
+        if self._due <= now:  # the calls that were missed fall away
+            self._due += ((now - self._due) // period + 1) * period
+        with self._lock:
+            if self._callback is None:
+                return
+            try:
+                self._sleep = slept = sleep(max(self._due - now, 0), window=self._window, pool=self._pool)
+            except RuntimeError:  # the pool was closed
+                self._callback = None
+                return
+        slept.add_done_callback(self._fire)
+
+    def __repr__(self) -> str:
+        return f"<tpio.Timer {'active' if self.active else 'ended'}>"
+
+
+class _Unraisable:
+    """What sys.unraisablehook takes."""
+
+    def __init__(self, error: BaseException, where: object) -> None:
+        self.exc_type = type(error)
+        self.exc_value = error
+        self.exc_traceback = error.__traceback__
+        self.err_msg = "Exception ignored in the callback of a tpio.Timer"
+        self.object = where
