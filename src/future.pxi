@@ -248,7 +248,7 @@ cdef class FutureBase:
         if self.position >= 0:
             InterlockedCompareExchange64(&handle.position, self.position, self.position + self.op.bytes)
         elif result and handle.type != FILE_TYPE_DISK:
-            handle.keep(result)
+            handle.keep((result, self.op.error == ERROR_MORE_DATA if handle.type == FILE_TYPE_PIPE else None))
         return True
 
     cdef object view_bytes(self, Py_ssize_t count):

@@ -78,7 +78,8 @@ cdef class Handle:
     cdef HANDLE plain            # instead: one that is not overlapped, only to be passed on (PipeHandle._adopt)
     cdef PoolBase pool_
     cdef object owner            # the foreign object whose handle this is
-    cdef object leftover         # what cancelled awaits had received, oldest first
+    cdef object leftover         # what cancelled awaits had received, oldest first: (data, whether more of the message
+                                 # follows, or a datagram's sender)
     cdef core.LONG64 position    # of sequential reads and writes; files only
     cdef LONG pending            # futures that have not ended
     cdef LONG generation         # counts cancel()
@@ -93,9 +94,12 @@ cdef class Handle:
         if self.native != NULL:
             raise RuntimeError("a handle is initialized once")
         value = check_handle(handle_value(obj))
-        self._bind(value, pool, owns)
+        # What cannot be detached from its handle keeps it, and is what close() closes.
+        ours = isinstance(obj, int) or (hasattr(obj, "detach") and not isinstance(obj, io.IOBase))
+        self._bind(value, pool, owns and ours)
+        self.owns = owns
         if not isinstance(obj, int):
-            if owns and hasattr(obj, "detach") and not isinstance(obj, io.IOBase):
+            if owns and ours:
                 obj.detach()
             else:
                 self.owner = obj  # keeps it open
@@ -232,18 +236,20 @@ cdef class Handle:
             return _CANCEL
         return future.go_on(self.transmit(future))
 
-    cdef void keep(self, object data):
-        """Bytes that a cancelled await had received; the next read gets them."""
+    cdef void keep(self, tuple data):
+        """What a cancelled await had received; the next read gets it."""
         if self.leftover is None:
             self.leftover = deque()
         self.leftover.append(data)
 
     cdef object from_leftover(self, Py_ssize_t size):
-        data = self.leftover.popleft()
-        self.more_data = False
+        data, more = self.leftover.popleft()
+        if self.type == FILE_TYPE_PIPE:
+            self.more_data = more
         if len(data) > size:
-            self.leftover.appendleft(data[size:])
-            self.more_data = self.is_message_pipe()
+            if not self.datagrams:
+                self.leftover.appendleft((data[size:], more))
+                self.more_data = self.is_message_pipe()
             data = data[:size]
         return data
 
@@ -395,9 +401,10 @@ cdef class Handle:
         Returns when the pending futures have ended (cancelled), which is at once as far as the system is concerned; a
         device that does not heed cancels is left to end by itself after a second. Inside a callback it does not wait.
         """
-        cdef HANDLE plain = self.plain
+        cdef HANDLE plain
+        with cython.critical_section(self):
+            plain, self.plain = self.plain, NULL
         if plain != NULL:
-            self.plain = NULL
             CloseHandle(plain)
         if self.native == NULL:
             return
@@ -428,9 +435,11 @@ cdef class Handle:
         """
         cdef HANDLE file
         self.require_open()
-        if self.plain != NULL:
+        with cython.critical_section(self):
             file, self.plain = self.plain, NULL
+        if file != NULL:
             return <uintptr_t>file
+        self.require_bound()
         file = core.tpio_handle_detach(self.native)
         if file == INVALID_HANDLE_VALUE:
             raise ValueError("I/O operation on closed handle")

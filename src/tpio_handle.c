@@ -116,9 +116,12 @@ BOOL tpio__handle_enter(tpio_handle *handle, LONG64 what)
 }
 
 /* No user is inside and none will come: the value of the handle is safe to use one last time. */
-static void handle__shut(tpio_handle *handle)
+static void handle__shut(tpio_handle *handle, BOOL pending)
 {
-    CancelIoEx(handle->file, NULL); /* ERROR_NOT_FOUND: nothing was pending */
+    /* Only when there is something to cancel: a handle that is not ours may have been closed by its owner by now, and
+     * its value be somebody else's, whose operations this would end. */
+    if (pending)
+        CancelIoEx(handle->file, NULL); /* ERROR_NOT_FOUND: all are on their way */
     if (!(handle->flags & TPIO_OWNS))
         return;
     if (handle->flags & TPIO_SOCKET)
@@ -158,7 +161,7 @@ void tpio__handle_leave(tpio_handle *handle, LONG64 what)
     gate &= ~HANDLE__CLOSING;
     if (what >= TPIO_USER && gate < TPIO_USER) {
         /* We were the last user; one in flight is the closer's, kept for this. */
-        handle__shut(handle);
+        handle__shut(handle, gate > TPIO_INFLIGHT);
         gate = InterlockedExchangeAdd64(&handle->gate, -TPIO_INFLIGHT) - TPIO_INFLIGHT;
         gate &= ~HANDLE__CLOSING;
     }
