@@ -11,6 +11,8 @@ import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 from . import _tpio
@@ -36,7 +38,8 @@ class Pipe(PipeHandle):
 
     def __init__(self, obj: Any, *, pool: Pool | None = None, owns: bool = True) -> None:
         super().__init__(obj, pool=pool, owns=owns)
-        self._on_close: Any = None
+        self._on_close: Callable[[], None] | None = None  # of a listener's connection
+        self._anchor: Any = None  # what lives as long as the system has an operation of this pipe
 
     @classmethod
     def _for_child(cls, handle: int) -> Pipe:
@@ -45,13 +48,30 @@ class Pipe(PipeHandle):
         pipe._adopt(handle)
         return pipe
 
-    def close(self) -> None:
-        super().close()
+    def _leave_listener(self) -> None:
         hook, self._on_close = self._on_close, None
         if hook is not None:
             hook()
 
+    def close(self) -> None:
+        self._leave_listener()
+        super().close()
+
     close.__doc__ = PipeHandle.close.__doc__
+
+    def detach(self) -> int:
+        self._leave_listener()
+        return super().detach()
+
+    detach.__doc__ = PipeHandle.detach.__doc__
+
+    def __del__(self) -> None:
+        # Not here: garbage may be collected anywhere, also while the listener's lock is held.
+        if getattr(self, "_on_close", None) is not None:
+            try:
+                self.pool.submit(self.close)
+            except RuntimeError:  # the pool is closed, and so is the listener
+                pass
 
 
 def _owner_only() -> str:
@@ -101,14 +121,15 @@ def pipe(*, inherit: Literal["read", "write"] | None = None, pool: Pool | None =
     except BaseException:
         _tpio.close_handle(server)
         raise
-    theirs = None
     try:
         theirs = Pipe._for_child(client) if inherit else _own(client, pool)
+    except BaseException:
+        _tpio.close_handle(server)
+        raise
+    try:
         ours = _own(server, pool)
     except BaseException:
-        if theirs is not None:
-            theirs.close()
-            _tpio.close_handle(server)
+        theirs.close()
         raise
     return (ours, theirs) if ours_reads else (theirs, ours)
 
@@ -135,11 +156,12 @@ class PipeListener:
             raise ValueError("max_instances must be 1 to 254, or None")
         self.name = full_name(name)
         self._message = message
-        self._instances = max_instances or PIPE_UNLIMITED_INSTANCES
+        self._most = max_instances
         self._security = security if security is not None else _owner_only()
-        self._pool = pool
+        self._pool = pool if pool is not None else default_pool()
         self._lock = threading.Lock()
         self._listening: Pipe | None = None  # the instance that waits for a client
+        self._seats: set[object] = set()  # one for each connection that is open
         self._ready: deque[Pipe] = deque()  # connected, and nobody has asked yet
         self._waiting: deque[Future[Pipe]] = deque()
         self._closed = False
@@ -148,22 +170,29 @@ class PipeListener:
     # ---- the instance that listens
 
     def _listen(self, first: bool = False) -> None:
-        """Makes an instance and waits for its client, unless one is listening. At the limit of instances: when one of
-        them is closed."""
+        """Makes an instance and waits for its client, unless one is listening. At the limit of connections: when one of
+        them is closed, just before, so that there is no moment without any instance."""
         with self._lock:
-            if self._closed or self._listening is not None:
+            full = self._most is not None and len(self._seats) >= self._most
+            if self._closed or self._listening is not None or full:
                 return
             handle = _tpio.create_named_pipe(
                 self.name,
                 "rw",
                 first=first,
                 message=self._message,
-                instances=self._instances,
+                instances=PIPE_UNLIMITED_INSTANCES if self._most is None else self._most + 1,
                 buffer_size=BUFFER_SIZE,
                 sddl=self._security,
             )
             self._listening = instance = _own(handle, self._pool)
-        instance._connect_pipe(self._connected).add_done_callback(lambda future: self._take(instance, future))
+            self._keep_alive()
+        try:
+            connected = instance._connect_pipe(self._connected)
+        except ValueError:  # closed meanwhile, with the listener or with the pool
+            self.close()
+        else:
+            connected.add_done_callback(partial(_arrived, weakref.ref(self), instance))
 
     @staticmethod
     def _connected(future: Future[Any], error: int, count: int) -> None:
@@ -171,32 +200,48 @@ class PipeListener:
         if error not in (0, ERROR_PIPE_CONNECTED, ERROR_NO_DATA):
             raise _tpio.winerror(error)
 
+    def _keep_alive(self) -> None:
+        """A listener that is waited for lives as long as it listens; one that is not goes with its last reference."""
+        if self._listening is not None:
+            self._listening._anchor = self if self._waiting else None
+
     def _take(self, instance: Pipe, connected: Future[Any]) -> None:
         """A client has come, or the instance is spoilt: the next one listens before anything else is done."""
+        if connected.cancelled():  # nobody cancels it but by closing
+            self.close()
+            return
+        good = connected.exception() is None
+        seat = object()
+        instance._anchor = None
         with self._lock:
             if self._listening is instance:
                 self._listening = None
-        good = not connected.cancelled() and connected.exception() is None
+            if good:
+                self._seats.add(seat)
+                instance._on_close = partial(_left, weakref.ref(self), seat)
         if not good:
             instance.close()
-        else:
-            listener = weakref.ref(self)
-            instance._on_close = lambda: _relisten(listener)
-        try:
-            self._listen()
-        except OSError as error:
-            if getattr(error, "winerror", None) != ERROR_PIPE_BUSY:
-                self._fail(error)
+        self._listen_again()
         if good:
             self._hand_out(instance)
+
+    def _listen_again(self) -> None:
+        try:
+            self._listen()
+        except RuntimeError:  # the pool is closed
+            self.close()
+        except OSError as error:
+            if error.winerror != ERROR_PIPE_BUSY:  # somebody else's instances: the next close or accept tries again
+                self._fail(error)
 
     def _fail(self, error: OSError) -> None:
         with self._lock:
             waiting, self._waiting = self._waiting, deque()
+            self._keep_alive()
         for future in waiting:
             future._end(FAILED, error)
 
-    def _hand_out(self, instance: Pipe) -> bool:
+    def _hand_out(self, instance: Pipe) -> None:
         """Gives a connection to whoever has waited longest, or keeps it."""
         while True:
             with self._lock:
@@ -204,12 +249,12 @@ class PipeListener:
                     break
                 if not self._waiting:
                     self._ready.append(instance)
-                    return True
+                    return
                 future = self._waiting.popleft()
+                self._keep_alive()
             if future._end(FINISHED, instance):
-                return True
+                return
         instance.close()
-        return True
 
     # ---- public
 
@@ -225,20 +270,18 @@ class PipeListener:
             ready = self._ready.popleft() if self._ready else None
             if ready is None:
                 self._waiting.append(future)
+                self._keep_alive()
         if ready is not None:
             future._end(FINISHED, ready)
         else:
-            try:
-                self._listen()
-            except OSError as error:
-                if getattr(error, "winerror", None) != ERROR_PIPE_BUSY:
-                    self._fail(error)
+            self._listen_again()
         return future
 
     def _forget(self, future: Future[Pipe]) -> bool:
         with self._lock:
             if future in self._waiting:
                 self._waiting.remove(future)
+                self._keep_alive()
         return future._end(CANCELLED, None)
 
     def _give_back(self, instance: Pipe) -> bool:
@@ -282,14 +325,21 @@ class PipeListener:
         return f"<tpio.PipeListener {self.name!r}{' closed' if self._closed else ''}>"
 
 
-def _relisten(listener: weakref.ref[PipeListener]) -> None:
-    """A connection was closed: there may be room for an instance again."""
+def _arrived(listener: weakref.ref[PipeListener], instance: Pipe, connected: Future[Any]) -> None:
     alive = listener()
     if alive is not None:
-        try:
-            alive._listen()
-        except OSError:
-            pass  # the next accept() tries again, and reports
+        alive._take(instance, connected)
+    else:
+        instance.close()
+
+
+def _left(listener: weakref.ref[PipeListener], seat: object) -> None:
+    """A connection is about to be closed: there is room for another."""
+    alive = listener()
+    if alive is not None:
+        with alive._lock:
+            alive._seats.discard(seat)
+        alive._listen_again()
 
 
 def full_name(name: str) -> str:
@@ -338,15 +388,17 @@ def open_pipe(name: str, *, timeout: float | None = None, pool: Pool | None = No
             future._end(CANCELLED, None)
 
     future._on_cancel = cancel
-    # Opening has no overlapped form, and waiting for an instance even less.
-    (pool or default_pool()).submit(connect).add_done_callback(stopped)
+    # Opening has no overlapped form, and waiting for an instance even less. On the default pool, which has threads to
+    # spare: the server that is waited for may be on `pool`.
+    default_pool().submit(connect).add_done_callback(stopped)
     return future
 
 
 def _open_client(name: str, timeout: float | None, cancelled: threading.Event, pool: Pool | None) -> Pipe | None:
     deadline = None if timeout is None else time.monotonic() + timeout
+    where = default_pool() if pool is None else pool
     flags = FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION
-    while not cancelled.is_set() and not (pool or default_pool()).closed:
+    while not cancelled.is_set() and not where.closed:
         try:
             handle = _tpio.create_file(name, GENERIC_READ | GENERIC_WRITE, 0, OPEN_EXISTING, flags)
         except OSError as error:
@@ -359,7 +411,7 @@ def _open_client(name: str, timeout: float | None, cancelled: threading.Event, p
             except BaseException:
                 _tpio.close_handle(handle)
                 raise
-            return _own(handle, pool)
+            return _own(handle, where)
         patience = WAIT_SLICE
         if deadline is not None:
             patience = min(patience, int((deadline - time.monotonic()) * 1000) + 1)
