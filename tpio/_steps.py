@@ -43,8 +43,9 @@ class _Run:
         with self._lock:
             self._cancelling = True
             step = self._step
-        if step is not None:
-            step.cancel()
+        if step is not None and not step.cancel() and not step.done():
+            # A function that runs, such as a look-up of a name: it is left to itself, and what it brings to nobody.
+            return self.whole._end(CANCELLED, None)
         return True
 
     def advance(self, done: Future[Any] | None = None) -> None:
