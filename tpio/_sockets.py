@@ -73,19 +73,22 @@ class Socket(SocketHandle):
 
         def finish(future: Future[Any], error: int, count: int) -> Any:
             nonlocal candidate
-            if error == 0:
-                error = self._accepted(candidate.fileno())
-            if error == 0:
-                try:
-                    address = candidate.getpeername()
-                    return Socket(sock=candidate, pool=self.pool), address
-                except OSError as failure:
-                    error = failure.winerror or failure.errno
-            candidate.close()
+            with candidate:  # closed, unless the connection has taken it over
+                if error == 0:
+                    error = self._accepted(candidate.fileno())
+                if error == 0:
+                    try:
+                        address = candidate.getpeername()
+                        return Socket(sock=candidate, pool=self.pool), address
+                    except OSError as failure:
+                        error = failure.winerror or failure.errno
             if error not in GONE:
                 raise _tpio.winerror(error)
             candidate = socket.socket(self.family, self.type, self.proto)
-            return self._accept_again(future, candidate.fileno())
+            again = self._accept_again(future, candidate.fileno())
+            if self.closed:
+                candidate.close()
+            return again
 
         try:
             return self._accept(candidate.fileno(), finish)
