@@ -44,6 +44,27 @@ cdef object _format(int code):
     return FormatError(code).strip()
 
 
-def classify(int error, bint skip):
-    """What the return of a Win32 call means (for tests): "pending", a completion comes, or "done", none comes."""
-    return "pending" if core.tpio_op_classify(error, skip) == TPIO_PENDING else "done"
+cdef dict _VERBS = {
+    "ReadFile": TPIO_READ,
+    "WriteFile": TPIO_WRITE,
+    "WSARecv": TPIO_RECV,
+    "WSASend": TPIO_SEND,
+    "WSARecvFrom": TPIO_RECV_FROM,
+    "WSASendTo": TPIO_SEND_TO,
+    "ConnectNamedPipe": TPIO_CONNECT_PIPE,
+    "AcceptEx": TPIO_ACCEPT,
+    "ConnectEx": TPIO_CONNECT,
+    "DisconnectEx": TPIO_DISCONNECT,
+    "TransmitFile": TPIO_TRANSMIT,
+    "DeviceIoControl": TPIO_IOCTL,
+    "LockFileEx": TPIO_LOCK,
+    "ReadDirectoryChangesW": TPIO_WATCH,
+}
+
+
+def classify(verb, int error, bint skip):
+    """What the return of a Win32 call means (for tests): "pending", a completion comes, or "done", none comes.
+
+    verb: the name of the call. error: its error code, 0 for success. skip: FILE_SKIP_COMPLETION_PORT_ON_SUCCESS is set.
+    """
+    return "pending" if core.tpio_op_classify(_VERBS[verb], error, skip) == TPIO_PENDING else "done"

@@ -90,6 +90,8 @@ cdef class Handle:
     cdef public bint more_data
     cdef object __weakref__
 
+    _may_skip = True  # a file, not a directory
+
     def __init__(self, obj, *, pool=None, owns=True):
         if self.native != NULL:
             raise RuntimeError("a handle is initialized once")
@@ -117,7 +119,8 @@ cdef class Handle:
         if self.type == FILE_TYPE_SOCKET:
             flags |= TPIO_SOCKET
         elif self.type == FILE_TYPE_DISK:
-            flags |= TPIO_SKIP
+            if self._may_skip:
+                flags |= TPIO_SKIP
         elif self.type == FILE_TYPE_PIPE:
             # Not with messages: whether a completion follows ERROR_MORE_DATA under skip is not documented. The question
             # fails for an end that is for writing only, to which that cannot happen.

@@ -532,3 +532,12 @@ cdef class FileHandle(Handle):
     def _watched(self, FutureBase future, Py_ssize_t count):
         """The bytes that a _watch has received, from its finish function."""
         return PyBytes_FromStringAndSize(PyBytes_AS_STRING(future.buffer), count)
+
+
+def address_of_buffer(data):
+    """Where the memory of a bytes-like object begins."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    address = <uintptr_t>view.buf
+    PyBuffer_Release(&view)
+    return address

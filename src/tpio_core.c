@@ -111,39 +111,47 @@ tpio_op *tpio_queue_take(tpio_queue *queue)
  * Extension functions are asked for through a socket of the provider. They are the same for every socket of Windows'
  * own providers; a pointer that two threads store at once is the same pointer.
  */
-static DWORD core__extension(SOCKET socket, GUID guid, void *volatile *cache, void *function, size_t size)
+static struct core__extension {
+    tpio_verb verb;
+    GUID guid;
+    PVOID volatile function;
+} core__extensions[] = {
+    {TPIO_ACCEPT, WSAID_ACCEPTEX, NULL},
+    {TPIO_CONNECT, WSAID_CONNECTEX, NULL},
+    {TPIO_DISCONNECT, WSAID_DISCONNECTEX, NULL},
+    {TPIO_TRANSMIT, WSAID_TRANSMITFILE, NULL},
+};
+
+static struct core__extension *core__extension_of(tpio_verb verb)
 {
+    struct core__extension *one = core__extensions;
+
+    for (; one != core__extensions + sizeof core__extensions / sizeof *core__extensions; one++)
+        if (one->verb == verb)
+            return one;
+    return NULL;
+}
+
+DWORD tpio__extension_find(tpio_verb verb, SOCKET socket)
+{
+    struct core__extension *wanted = core__extension_of(verb);
+    void *found = NULL;
     DWORD bytes;
 
-    if (*cache == NULL) {
-        void *found = NULL;
-
-        if (WSAIoctl(socket, SIO_GET_EXTENSION_FUNCTION_POINTER, &guid, sizeof guid, &found, sizeof found, &bytes, NULL,
-                     NULL) != 0)
-            return (DWORD)WSAGetLastError();
-        *cache = found;
-    }
-    CopyMemory(function, (const void *)cache, size);
+    if (wanted == NULL || wanted->function != NULL)
+        return ERROR_SUCCESS;
+    if (WSAIoctl(socket, SIO_GET_EXTENSION_FUNCTION_POINTER, &wanted->guid, sizeof wanted->guid, &found, sizeof found,
+                 &bytes, NULL, NULL) != 0)
+        return (DWORD)WSAGetLastError();
+    wanted->function = found;
     return ERROR_SUCCESS;
 }
 
-DWORD tpio__extensions(SOCKET socket, LPFN_ACCEPTEX *accept, LPFN_CONNECTEX *connect, LPFN_DISCONNECTEX *disconnect,
-                       LPFN_TRANSMITFILE *transmit)
+void tpio__extension_get(tpio_verb verb, void *function, size_t size)
 {
-    static void *volatile accept_ex, *volatile connect_ex, *volatile disconnect_ex, *volatile transmit_file;
-    GUID accept_guid = WSAID_ACCEPTEX, connect_guid = WSAID_CONNECTEX, disconnect_guid = WSAID_DISCONNECTEX,
-         transmit_guid = WSAID_TRANSMITFILE;
-    DWORD error = ERROR_SUCCESS;
+    PVOID found = core__extension_of(verb)->function;
 
-    if (accept != NULL)
-        error = core__extension(socket, accept_guid, &accept_ex, accept, sizeof *accept);
-    if (error == 0 && connect != NULL)
-        error = core__extension(socket, connect_guid, &connect_ex, connect, sizeof *connect);
-    if (error == 0 && disconnect != NULL)
-        error = core__extension(socket, disconnect_guid, &disconnect_ex, disconnect, sizeof *disconnect);
-    if (error == 0 && transmit != NULL)
-        error = core__extension(socket, transmit_guid, &transmit_file, transmit, sizeof *transmit);
-    return error;
+    CopyMemory(function, &found, size);
 }
 
 int tpio_socket_accepted(SOCKET socket, SOCKET listener)

@@ -143,7 +143,7 @@ struct tpio_op {
 /* The one decision of the submit path, pure: what does the return of a Win32 call mean for the operation?
  * error: 0 when the call succeeded. skip: the handle has FILE_SKIP_COMPLETION_PORT_ON_SUCCESS.
  * TPIO_PENDING: a completion comes. TPIO_DONE: none comes (success or failure). */
-tpio_status tpio_op_classify(DWORD error, int skip);
+tpio_status tpio_op_classify(tpio_verb verb, DWORD error, int skip);
 
 /* Asks the system to end an operation that was submitted. The caller keeps the operation and its handle alive over the
  * call; it may have completed by then.
@@ -187,7 +187,8 @@ void tpio_pool_get_stats(tpio_pool *pool, tpio_pool_stats *stats);
 enum {
     TPIO_OWNS = 1,   /* closing the binding closes the handle */
     TPIO_SOCKET = 2, /* a SOCKET: closesocket, and the winsock verbs */
-    TPIO_SKIP = 4    /* a call that succeeds at once completes at once, without a trip through the pool */
+    TPIO_SKIP = 4    /* a call that succeeds at once completes at once, without a trip through the pool; not for
+                      * directories, message-mode pipes and datagram sockets */
 };
 
 typedef enum tpio_bind_error { TPIO_BIND_OTHER, TPIO_BIND_NOT_OVERLAPPED, TPIO_BIND_ALREADY_BOUND } tpio_bind_error;

@@ -45,7 +45,22 @@ cdef extern from "tpio_core.h" nogil:
     const uint64_t TPIO_APPEND
     const size_t TPIO_ADDRESS_SIZE
 
-    tpio_status tpio_op_classify(DWORD error, int skip)
+    ctypedef enum tpio_verb:
+        TPIO_READ
+        TPIO_WRITE
+        TPIO_RECV
+        TPIO_SEND
+        TPIO_RECV_FROM
+        TPIO_SEND_TO
+        TPIO_CONNECT_PIPE
+        TPIO_ACCEPT
+        TPIO_CONNECT
+        TPIO_DISCONNECT
+        TPIO_TRANSMIT
+        TPIO_IOCTL
+        TPIO_LOCK
+        TPIO_WATCH
+    tpio_status tpio_op_classify(tpio_verb verb, DWORD error, int skip)
     tpio_status tpio_op_cancel(tpio_op *op)
 
     ctypedef struct tpio_pool_stats:

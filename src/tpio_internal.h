@@ -39,8 +39,8 @@ struct tpio_handle {
 /* tpio_core.c */
 tpio_thread *tpio__thread_enter(tpio_pool *pool); /* at the start of every callback; NULL: no memory, no matter */
 void tpio__thread_leave(tpio_thread *thread);
-DWORD tpio__extensions(SOCKET socket, LPFN_ACCEPTEX *accept, LPFN_CONNECTEX *connect, LPFN_DISCONNECTEX *disconnect,
-                       LPFN_TRANSMITFILE *transmit);
+DWORD tpio__extension_find(tpio_verb verb, SOCKET socket); /* nothing to do for verbs that have a function */
+void tpio__extension_get(tpio_verb verb, void *function, size_t size); /* after find */
 
 /* tpio_op.c: every operation begins and ends here. */
 void tpio__op_begin(tpio_op *op, tpio_pool *pool, tpio_verb verb);

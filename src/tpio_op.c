@@ -10,12 +10,13 @@
  */
 #include "tpio_internal.h"
 
-tpio_status tpio_op_classify(DWORD error, int skip)
+tpio_status tpio_op_classify(tpio_verb verb, DWORD error, int skip)
 {
     switch (error) {
     case ERROR_SUCCESS:
-        /* A completion is queued also for a call that succeeded at once, unless the handle was told otherwise. */
-        return skip ? TPIO_DONE : TPIO_PENDING;
+        /* A completion is queued also for a call that succeeded at once, unless the handle was told otherwise. The
+         * success of ReadDirectoryChangesW only says that it is pending. */
+        return skip && verb != TPIO_WATCH ? TPIO_DONE : TPIO_PENDING;
     case ERROR_IO_PENDING: /* == WSA_IO_PENDING */
         return TPIO_PENDING;
     case ERROR_MORE_DATA:
@@ -115,10 +116,7 @@ static DWORD op__call(tpio_op *op)
         return ConnectNamedPipe(file, overlapped) ? 0 : GetLastError();
     case TPIO_ACCEPT: {
         LPFN_ACCEPTEX accept;
-        DWORD error = tpio__extensions(socket, &accept, NULL, NULL, NULL);
-
-        if (error != 0)
-            return error;
+                tpio__extension_get(op->verb, &accept, sizeof accept);
         return accept(socket, a->accept.socket, a->accept.buffer, a->accept.data_size, TPIO_ADDRESS_SIZE,
                       TPIO_ADDRESS_SIZE, &a->accept.received, overlapped)
                    ? 0
@@ -126,28 +124,22 @@ static DWORD op__call(tpio_op *op)
     }
     case TPIO_CONNECT: {
         LPFN_CONNECTEX connect;
-        DWORD error = tpio__extensions(socket, NULL, &connect, NULL, NULL);
 
-        if (error != 0)
-            return error;
+        tpio__extension_get(op->verb, &connect, sizeof connect);
         return connect(socket, a->message.name, a->message.name_size, NULL, 0, NULL, overlapped)
                    ? 0
                    : (DWORD)WSAGetLastError();
     }
     case TPIO_DISCONNECT: {
         LPFN_DISCONNECTEX disconnect;
-        DWORD error = tpio__extensions(socket, NULL, NULL, &disconnect, NULL);
 
-        if (error != 0)
-            return error;
+        tpio__extension_get(op->verb, &disconnect, sizeof disconnect);
         return disconnect(socket, overlapped, 0, 0) ? 0 : (DWORD)WSAGetLastError();
     }
     case TPIO_TRANSMIT: {
         LPFN_TRANSMITFILE transmit;
-        DWORD error = tpio__extensions(socket, NULL, NULL, NULL, &transmit);
 
-        if (error != 0)
-            return error;
+        tpio__extension_get(op->verb, &transmit, sizeof transmit);
         return transmit(socket, a->transmit.file, a->transmit.size, 0, overlapped, NULL, 0) ? 0
                                                                                            : (DWORD)WSAGetLastError();
     }
@@ -183,15 +175,20 @@ static tpio_status op__submit(tpio_op *op, tpio_handle *handle, tpio_verb verb, 
     op->overlapped.Offset = (DWORD)offset;
     op->overlapped.OffsetHigh = (DWORD)(offset >> 32);
 
+    /* Before the system is told to expect a completion: nothing may stand between that and the call. */
+    error = tpio__extension_find(verb, (SOCKET)handle->file);
+    if (error != 0)
+        goto done;
     StartThreadpoolIo(handle->io);
     error = op__call(op);
-    if (tpio_op_classify(error, skip) == TPIO_PENDING) {
+    if (tpio_op_classify(verb, error, skip) == TPIO_PENDING) {
         /* The operation is no longer ours; it may have completed already, and so may its handle have been closed. Our
          * place inside the gate is what keeps the handle here. */
         tpio__handle_leave(handle, TPIO_USER);
         return TPIO_PENDING;
     }
     CancelThreadpoolIo(handle->io); /* takes the expectation back; it cancels no I/O */
+done:
     /* A call that was done at once has left its count where an asynchronous one would. */
     tpio__op_end(op, op__result(op, error, FALSE), error == 0 ? (DWORD)op->overlapped.InternalHigh : 0);
     tpio__handle_leave(handle, TPIO_USER | TPIO_INFLIGHT);

@@ -13,7 +13,7 @@ if sys.platform != "win32":
     )
 
 try:
-    from ._tpio import BindError, Future, Handle, Pool, PoolStats, default_pool, sleep
+    from ._tpio import BindError, Future, Handle, Pool, PoolStats, TruncatedError, default_pool, sleep, wait
 except ImportError as error:
     if "interpreter" not in str(error):
         raise
@@ -21,26 +21,41 @@ except ImportError as error:
         "tpio cannot be used in a subinterpreter: its completions are delivered to the main interpreter"
     ) from error
 
-from ._files import File, open
+from ._files import File, aligned_buffer, copy_file, open
 from ._pipes import Pipe, PipeListener, open_pipe, pipe
-from ._sockets import Socket, listen, open_connection
+from ._processes import DEVNULL, PIPE, STDOUT, Process, spawn
+from ._sockets import Socket, getaddrinfo, listen, open_connection
+from ._timers import Timer
 from ._verbs import accept, connect, read, read_into, write
+from ._watch import Change, Overflow, Watcher, watch
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BindError",
+    "Change",
+    "DEVNULL",
     "File",
     "Future",
     "Handle",
+    "Overflow",
+    "PIPE",
     "Pipe",
     "PipeListener",
     "Pool",
     "PoolStats",
+    "Process",
+    "STDOUT",
     "Socket",
+    "Timer",
+    "TruncatedError",
+    "Watcher",
     "accept",
+    "aligned_buffer",
     "connect",
+    "copy_file",
     "default_pool",
+    "getaddrinfo",
     "listen",
     "open",
     "open_connection",
@@ -49,5 +64,8 @@ __all__ = [
     "read",
     "read_into",
     "sleep",
+    "spawn",
+    "wait",
+    "watch",
     "write",
 ]

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+import threading
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import _tpio
-from ._tpio import Handle, Pool
+from ._steps import Steps, steps
+from ._tpio import FileHandle, Future, Pool
 
 GENERIC_READ, GENERIC_WRITE = 0x80000000, 0x40000000
 # FILE_GENERIC_WRITE without FILE_WRITE_DATA: the system itself then writes at the end, whoever else writes.
 APPEND_ONLY = 0x00120116 & ~0x0002
 CREATE_NEW, CREATE_ALWAYS, OPEN_EXISTING, OPEN_ALWAYS = 1, 2, 3, 4
 FILE_FLAG_OVERLAPPED = 0x40000000
+FILE_FLAG_NO_BUFFERING = 0x20000000
 
 _MODES = {
     "rb": (GENERIC_READ, OPEN_EXISTING),
@@ -29,7 +34,7 @@ _MODES = {
 _SHARES = {"r": 1, "w": 2, "d": 4}
 
 
-class File(Handle):
+class File(FileHandle):
     """A file opened for overlapped I/O by `tpio.open`.
 
     Operations with an offset are independent of each other; any number may be in flight, in any order. Without one they
@@ -41,6 +46,55 @@ class File(Handle):
     def __init__(self, obj: Any, *, pool: Pool | None = None, owns: bool = True, name: Any = None) -> None:
         super().__init__(obj, pool=pool, owns=owns)
         self.name = name
+        self.alignment = 1  # what offsets, sizes and addresses must be multiples of; more than 1 when unbuffered
+
+    # Unbuffered files: the system only says "invalid parameter"; here is what is wrong.
+
+    def _check_aligned(self, size: int, offset: int | None, address_of: Any = None) -> None:
+        unit = self.alignment
+        if offset is not None and offset % unit:
+            raise ValueError(f"an unbuffered file needs an offset that is a multiple of {unit}, not {offset}")
+        if size % unit:
+            raise ValueError(f"an unbuffered file needs a size that is a multiple of {unit}, not {size}")
+        if address_of is not None and _tpio.address_of_buffer(address_of) % unit:
+            raise ValueError(
+                f"an unbuffered file needs a buffer at an address that is a multiple of {unit}: tpio.aligned_buffer(size)"
+            )
+
+    def read(self, n: int, offset: int | None = None) -> Future[bytes]:
+        if self.alignment > 1:
+            raise ValueError("an unbuffered file cannot be read into bytes: use read_into(tpio.aligned_buffer(size))")
+        return super().read(n, offset)
+
+    def read_into(self, buffer: Any, offset: int | None = None) -> Future[int]:
+        if self.alignment > 1:
+            self._check_aligned(memoryview(buffer).nbytes, offset, buffer)
+        return super().read_into(buffer, offset)
+
+    def write(self, data: Any, offset: int | None = None) -> Future[int]:
+        if self.alignment > 1:
+            self._check_aligned(memoryview(data).nbytes, offset, data)
+        return super().write(data, offset)
+
+    read.__doc__ = FileHandle.read.__doc__
+    read_into.__doc__ = FileHandle.read_into.__doc__
+    write.__doc__ = FileHandle.write.__doc__
+
+    def read_many(self, parts: Iterable[tuple[int, int]]) -> Future[list[bytes]]:
+        """Reads at many offsets, given as (offset, n), all at the same time: Future of the bytes of each."""
+        wanted = [(offset, n) for offset, n in parts]
+        return _all([lambda offset=offset, n=n: self.read(n, offset) for offset, n in wanted])
+
+    def write_many(self, parts: Iterable[tuple[int, Any]]) -> Future[list[int]]:
+        """Writes at many offsets, given as (offset, data), all at the same time: Future of the bytes written of each."""
+        wanted = [(offset, data) for offset, data in parts]
+        return _all([lambda offset=offset, data=data: self.write(data, offset) for offset, data in wanted])
+
+    def unlock(self, offset: int, length: int) -> None:
+        """Gives back what lock() with the same range has locked.
+
+        https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-unlockfile"""
+        _tpio.unlock_file(self.fileno(), offset, length)
 
     def size(self) -> int:
         """The size in bytes, now."""
@@ -89,4 +143,109 @@ def open(
         _tpio.close_handle(handle)
         raise
     file._appends = access == APPEND_ONLY
+    if flags & FILE_FLAG_NO_BUFFERING:
+        file.alignment = _tpio.sector_size(handle)
     return file
+
+
+def aligned_buffer(size: int) -> memoryview:
+    """A writable buffer of zeros at an address that suits unbuffered files: the start of a page."""
+    if size <= 0:
+        raise ValueError("the size must be positive")
+    return memoryview(mmap.mmap(-1, size))
+
+
+def _all(starts: list[Callable[[], Future[Any]]]) -> Future[list[Any]]:
+    """Starts operations together. The first to fail makes the whole fail, after all have ended. When one cannot even be
+    started, it is raised here, and those before it are cancelled."""
+    started: list[Future[Any]] = []
+    try:
+        for start in starts:
+            started.append(start())
+    except BaseException:
+        for future in started:
+            future.cancel()
+        raise
+    return _gather(started)
+
+
+@steps
+def _gather(futures: list[Future[Any]]) -> Steps[list[Any]]:
+    results: list[Any] = []
+    failure: BaseException | None = None
+    for future in futures:
+        try:
+            results.append((yield future))
+        except BaseException as error:
+            if failure is None:
+                failure = error
+                for other in futures:
+                    other.cancel()
+    if failure is not None:
+        raise failure
+    return results
+
+
+def copy_file(
+    src: str | bytes | os.PathLike[Any],
+    dst: str | bytes | os.PathLike[Any],
+    *,
+    depth: int = 8,
+    block: int = 1 << 20,
+    progress: Callable[[int, int], Any] | None = None,
+    pool: Pool | None = None,
+) -> Future[int]:
+    """Copies the content of a file, `depth` blocks of `block` bytes at a time: Future of the number of bytes.
+
+    dst is made anew or overwritten, and after an error or a cancel incomplete. progress(copied, total) is called after
+    each block, one call at a time, on pool threads. Errors of opening are raised at once.
+    """
+    if depth < 1 or block < 1:
+        raise ValueError("depth and block must be positive")
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress must be callable, not {type(progress).__name__!r}")
+    source = open(src, "rb", pool=pool)
+    try:
+        if os.path.exists(dst) and os.path.samefile(src, dst):
+            raise ValueError("source and destination are the same file")
+        target = open(dst, "wb", pool=pool)
+    except BaseException:
+        source.close()
+        raise
+    return _Copy(source, target, block, progress).run(depth)
+
+
+class _Copy:
+    """A copy under way: some workers take the next block each until there is none."""
+
+    def __init__(self, source: File, target: File, block: int, progress: Callable[[int, int], Any] | None) -> None:
+        self.source, self.target, self.block, self.progress = source, target, block, progress
+        self.total = source.size()
+        self.copied = 0
+        self.lock = threading.Lock()
+        self.offsets = iter(range(0, self.total, block))
+
+    @steps
+    def run(self, depth: int) -> Steps[int]:
+        try:
+            if self.total:
+                self.target.truncate(self.total)  # writes that extend a file are synchronous
+            yield _gather([self.worker() for _ in range(min(depth, -(-self.total // self.block)))])
+            return self.copied
+        finally:
+            self.source.close()
+            self.target.close()
+
+    @steps
+    def worker(self) -> Steps[None]:
+        while True:
+            with self.lock:
+                offset = next(self.offsets, None)
+            if offset is None:
+                return
+            data = yield self.source.read(self.block, offset)
+            yield self.target.write(data, offset)
+            with self.lock:
+                self.copied += len(data)
+                if self.progress is not None:
+                    self.progress(self.copied, self.total)

@@ -13,6 +13,7 @@ from ._tpio import Future, Pool, SocketHandle, default_pool
 Address = Any  # what the socket module takes and gives for the family
 
 WSAEINVAL = 10022
+LARGEST_TRANSMIT = 0x7FFFF000  # TransmitFile sends at most 2 GiB in one call
 # A client that was gone before its connection could be accepted.
 GONE = {64, 10053, 10054, 1236, 10057, 121, 10060}
 
@@ -146,6 +147,43 @@ class Socket(SocketHandle):
         """As write(data): the whole of it."""
         return self.write(data)
 
+    def send_to(self, data: Any, address: Address) -> Future[int]:
+        """Sends one datagram to (host, port); a host name is looked up on the pool. Future of the number of bytes.
+        https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasendto"""
+        self._require_open()
+        if _tpio.is_numeric(self.family, address):
+            return self._send_to(self.family, data, address)
+        return self._look_up_and_send(data, address)
+
+    @steps
+    def _look_up_and_send(self, data: Any, address: Address) -> Steps[int]:
+        found = yield getaddrinfo(address[0], address[1], family=self.family, type=self.type)
+        return (yield self._send_to(self.family, data, found[0][4]))
+
+    def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> Future[int]:
+        """Sends `count` bytes of a file (None: to its end) from `offset` on, without their passing through Python. Future of
+        the number of bytes sent, which is less than asked for when the file is shorter.
+
+        file: a tpio.File or a file object of the standard library, of which the file position does not matter.
+        https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-transmitfile
+        """
+        self._require_open()
+        handle = _tpio.handle_value(file)
+        if offset < 0 or (count is not None and count < 0):
+            raise ValueError("offset and count must not be negative")
+        left = max(_tpio.file_size(handle) - offset, 0)
+        return self._transmit_all(file, handle, offset, left if count is None else min(count, left))
+
+    @steps
+    def _transmit_all(self, file: Any, handle: int, offset: int, left: int) -> Steps[int]:
+        sent = 0  # `file` is an argument so that it lives as long as this
+        while sent < left:
+            part = yield self._transmit(handle, offset + sent, min(left - sent, LARGEST_TRANSMIT))
+            if part == 0:  # the file has become shorter
+                break
+            sent += part
+        return sent
+
     # ---- the rest
 
     def _require_open(self) -> None:
@@ -207,6 +245,20 @@ class Socket(SocketHandle):
         inner = getattr(self, "_sock", None)
         if inner is not None:
             inner.detach()  # the base class closes the handle
+
+
+def getaddrinfo(
+    host: str | None,
+    port: str | int | None,
+    *,
+    family: int = 0,
+    type: int = 0,
+    proto: int = 0,
+    flags: int = 0,
+    pool: Pool | None = None,
+) -> Future[list[Any]]:
+    """socket.getaddrinfo on a thread of the pool: Future of its list."""
+    return (pool or default_pool()).submit(socket.getaddrinfo, host, port, family, type, proto, flags)
 
 
 def listen(

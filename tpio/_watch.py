@@ -47,6 +47,8 @@ class Overflow(Change):
 class Watcher(FileHandle):
     """A directory that is being watched, by `tpio.watch`. Made to be iterated over, or asked for changes()."""
 
+    _may_skip = False  # the success of ReadDirectoryChangesW does not tell whether it is pending
+
     def __init__(self, path: str, recursive: bool, *, pool: Pool | None = None) -> None:
         flags = FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OVERLAPPED
         handle = _tpio.create_file(path, FILE_LIST_DIRECTORY, SHARE_ALL, OPEN_EXISTING, flags)
