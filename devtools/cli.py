@@ -34,7 +34,7 @@ class Command:
 
 
 def _build(options: Options) -> int:
-    for version in options.chosen:
+    for version in interpreter.available(options.chosen):
         say(f"tpio for Python {version.name} is in {build.site(version)}")
     return 0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from . import build, cache, native, pythons, tools, wine
 from .pythons import Version
-from .ui import run_quietly, step
+from .ui import Unavailable, run_quietly, say, step
 
 # The host's Python settings mean nothing to the Windows Python, or mislead it.
 _HOST_ONLY = ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONUSERBASE", "PYTHONEXECUTABLE", "PYTHONPLATLIBDIR")
@@ -40,6 +40,20 @@ class Interpreter:
             "PYTHONIOENCODING": "utf-8",
             **variables,
         }
+
+
+def available(versions: Sequence[Version]) -> list[Version]:
+    """Those that this machine can provide. The others are named; if only one was asked for, that is a failure."""
+    found = []
+    for version in versions:
+        try:
+            _ = native.python(version) if wine.NATIVE else pythons.home(version)
+            found.append(version)
+        except Unavailable as reason:
+            if len(versions) == 1:
+                raise
+            say(f"left out: {reason}")
+    return found
 
 
 def get(version: Version) -> Interpreter:

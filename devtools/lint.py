@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import build, interpreter, pythons, system, tools, wine
 from .build import CHECKOUT
-from .ui import Failure, Unavailable, say
+from .ui import Failure, say
 
 Command = Sequence[object]
 
@@ -124,12 +124,8 @@ def _msvc_binding() -> str:
 
 
 def _msvc_binding_commands() -> Iterator[Command]:
-    for version in pythons.SUPPORTED:
-        try:
-            headers = pythons.home(version) / "include"
-        except Unavailable as reason:
-            say(f"generated C not checked for Python {version.name}: {reason}")
-            continue
+    for version in interpreter.available(pythons.SUPPORTED):
+        headers = pythons.home(version) / "include"
         options = [
             "/std:c11",
             "/W1",

@@ -98,6 +98,12 @@ def _from_installation(version: Version, into: Path) -> None:
 
 def _from_parts(version: Version, into: Path) -> None:
     base = home(Version("3.13"))
+    if version.number == "3.13":
+        shutil.copytree(base / "Lib", into / "Lib")
+        shutil.copytree(base / "include", into / "include")
+    else:
+        _headers_of_debian(version, into / "include", base / "include/pyconfig.h")
+        _library_of_pyodide(version, into / "Lib")
     with fetch.package(f"panda3d-{version.abi}") as archive, zipfile.ZipFile(archive) as wheel:
         _extract(wheel, "deploy_libs/", into / "DLLs", ("",))
     for file in (into / "DLLs").iterdir():
@@ -105,12 +111,6 @@ def _from_parts(version: Version, into: Path) -> None:
             file.rename(into / file.name)
         elif version.free_threaded and file.suffix == ".pyd" and f".{version.abi}-" not in file.name:
             file.unlink()  # the same module for the other ABI
-    if version.number == "3.13":
-        shutil.copytree(base / "Lib", into / "Lib")
-        shutil.copytree(base / "include", into / "include")
-    else:
-        _library_of_pyodide(version, into / "Lib")
-        _headers_of_debian(version, into / "include", base / "include/pyconfig.h")
     _compile_launcher(version, into / "python.exe")
 
 
@@ -129,7 +129,7 @@ def _library_of_pyodide(version: Version, into: Path) -> None:
 def _headers_of_debian(version: Version, into: Path, windows_pyconfig: Path) -> None:
     """The portable headers of any patch release do; pyconfig.h is the only one that is Windows' own."""
     scratch = into.with_name("debian")
-    package = system.fetch_binary_package(("testing", "unstable"), f"libpython{version.number}-dev", scratch)
+    package = system.fetch_binary_package(f"libpython{version.number}-dev", scratch)
     run_quietly(["dpkg-deb", "-x", package, scratch / "files"], what="unpacking headers", advice="install dpkg")
     shutil.copytree(scratch / f"files/usr/include/python{version.number}", into)
     (into / "pyconfig.h").write_text(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 from . import cache
@@ -42,33 +41,38 @@ def need_cross_compiler() -> None:
     need("gcc-mingw-w64-x86-64", "ccache", present=present)
 
 
-def fetch_binary_package(suites: Sequence[str], package: str, into: Path) -> Path:
-    """Downloads a Debian package, without installing it, from suites that this machine need not be on.
+def fetch_binary_package(package: str, into: Path) -> Path:
+    """Downloads a package of a coming Debian, without installing it or touching this machine's apt configuration.
 
-    A private list of sources leaves the machine's own apt configuration as it is. apt checks the file against the
-    suite's signed index; a pinned hash of our own would break with every update of the suite.
+    apt checks the file against the suite's signed index; a pinned hash of our own would break with every update of it.
     """
     keyring = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
     need("debian-archive-keyring", present=keyring.exists())
-    private = into / "apt"
+    try:
+        return _fetch_from_suite("testing", keyring, package, into / "testing")
+    except Failure:
+        return _fetch_from_suite("unstable", keyring, package, into / "unstable")
+
+
+def _fetch_from_suite(suite: str, keyring: Path, package: str, into: Path) -> Path:
     for folder in ("lists/partial", "archives/partial"):
-        (private / folder).mkdir(parents=True)
-    sources = private / "sources.list"
-    source = f"deb [arch=amd64 signed-by={keyring}] http://deb.debian.org/debian"
-    sources.write_text("".join(f"{source} {suite} main\n" for suite in suites))
+        (into / folder).mkdir(parents=True)
+    sources = into / "sources.list"
+    sources.write_text(f"deb [arch=amd64 signed-by={keyring}] http://deb.debian.org/debian {suite} main\n")
     options = {
         "Dir::Etc::SourceList": sources,
         "Dir::Etc::SourceParts": "/dev/null",
-        "Dir::State::Lists": private / "lists",
+        "Dir::State::Lists": into / "lists",
         "Dir::State::Status": "/dev/null",
-        "Dir::Cache": private,
+        "Dir::Cache": into,
         "APT::Sandbox::User": "",
         "Acquire::Languages": "none",
+        # A mirror that lags behind will do; what it has is signed all the same.
+        "Acquire::Check-Valid-Until": "false",
     }
     apt = ["apt-get", *(f"--option={name}={value}" for name, value in options.items())]
     advice = "check the network and try again"
     run_quietly([*apt, "update"], what="reading Debian's package index", advice=advice)
     run_quietly([*apt, "download", package], what=f"downloading {package} from Debian", advice=advice, cwd=into)
-    shutil.rmtree(private)
     (file,) = into.glob("*.deb")
     return file

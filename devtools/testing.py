@@ -6,31 +6,24 @@ from collections.abc import Sequence
 
 from . import build, interpreter
 from .pythons import Version
-from .ui import Failure, Unavailable, say
+from .ui import Failure, say
 
 
 def run(versions: Sequence[Version], pytest_args: Sequence[str]) -> int:
     """Runs pytest in the checkout for each version; a Python that cannot be had here is named, not silently dropped."""
-    missing: dict[str, str] = {}
-    failed: list[str] = []
-    passed: list[str] = []
-    for version in versions:
-        try:
-            python = interpreter.get(version)
-        except Unavailable as unavailable:
-            if len(versions) == 1:
-                raise
-            missing[version.name] = str(unavailable)
-            continue
+    results: dict[Version, int] = {}
+    for version in interpreter.available(versions):
+        python = interpreter.get(version)
         say(f"testing on Python {version.name}")
-        code = python.run(["-m", "pytest", *pytest_args], cwd=build.CHECKOUT)
-        (failed if code else passed).append(version.name)
-        if len(versions) == 1:
-            return code
-    for name, reason in missing.items():
-        say(f"not tested on Python {name}: {reason}")
-    if passed:
-        say(f"the tests pass on Python {', '.join(passed)}")
-    if failed:
-        raise Failure(f"the tests fail on Python {', '.join(failed)}; see above")
-    return 0 if passed else 1
+        results[version] = python.run(["-m", "pytest", *pytest_args], cwd=build.CHECKOUT)
+    if len(versions) == 1:
+        return results[versions[0]]
+    failed = [version for version, code in results.items() if code]
+    passed = [version for version, code in results.items() if not code]
+    missing = [version for version in versions if version not in results]
+    for verdict, group in (("pass on", passed), ("were not run on", missing), ("FAIL on", failed)):
+        if group:
+            say(f"the tests {verdict} Python {', '.join(version.name for version in group)}")
+    if failed or not passed:
+        raise Failure("the tests do not pass everywhere; see the first failure above")
+    return 0

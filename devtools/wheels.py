@@ -9,9 +9,9 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import build, cache
+from . import build, cache, interpreter
 from .pythons import Version
-from .ui import Failure, Unavailable, say, step
+from .ui import Failure, say, step
 
 MAX_BYTES = 400_000
 
@@ -23,15 +23,9 @@ _C_RUNTIME = {"msvcrt.dll", "ucrtbase.dll", "vcruntime140.dll", "vcruntime140_1.
 def run(versions: Sequence[Version]) -> int:
     dist = build.CHECKOUT / "dist"
     dist.mkdir(exist_ok=True)
-    for version in versions:
-        try:
-            with step(f"building the wheel for Python {version.name}"):
-                wheel = _build(version, dist)
-        except Unavailable as reason:
-            if len(versions) == 1:
-                raise
-            say(f"no wheel for Python {version.name}: {reason}")
-            continue
+    for version in interpreter.available(versions):
+        with step(f"building the wheel for Python {version.name}"):
+            wheel = _build(version, dist)
         imports = check(wheel)
         say(
             f"{wheel.relative_to(build.CHECKOUT)}: {wheel.stat().st_size:,} bytes, imports {', '.join(sorted(imports))}"
