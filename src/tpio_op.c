@@ -116,7 +116,8 @@ static DWORD op__call(tpio_op *op)
         return ConnectNamedPipe(file, overlapped) ? 0 : GetLastError();
     case TPIO_ACCEPT: {
         LPFN_ACCEPTEX accept;
-                tpio__extension_get(op->verb, &accept, sizeof accept);
+
+        tpio__extension_get(op->verb, &accept, sizeof accept);
         return accept(socket, a->accept.socket, a->accept.buffer, a->accept.data_size, TPIO_ADDRESS_SIZE,
                       TPIO_ADDRESS_SIZE, &a->accept.received, overlapped)
                    ? 0
