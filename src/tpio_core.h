@@ -16,8 +16,10 @@
  *    the verb has returned. The operation and its buffers must not move.
  *  - tpio_op_cancel only asks. The operation still completes, with ERROR_OPERATION_ABORTED or, when it won the race,
  *    with its result.
- *  - tpio_handle_close and tpio_pool_close never block and may be called anywhere, also inside a callback. Whoever is
- *    last (a submitter still inside a Win32 call, the last completion) does what is left to do.
+ *  - tpio_handle_close and tpio_pool_close may be called anywhere, also inside a callback, and wait for no operation.
+ *    Whoever is last (a submitter still inside a Win32 call, the last completion) does what is left to do. Only when the
+ *    system's handle stays open (not owned, or detached) do they wait for threads that are inside a Win32 call with it:
+ *    once they have returned, nobody here uses its value.
  *  - complete runs without any lock of this library. By then the operation no longer counts against its handle: nobody
  *    who closes waits for it. It should be brief; what may block belongs in the function that it returns.
  *
@@ -168,7 +170,8 @@ typedef struct tpio_pool_options {
 /* Makes a private thread pool with one reference. Returns a Win32 error code. */
 DWORD tpio_pool_create(const tpio_pool_options *options, tpio_pool **pool);
 
-/* Refuses new work, closes every handle bound to the pool and cancels everything else. Does not block; idempotent. */
+/* Refuses new work, closes every handle bound to the pool and cancels everything else. Waits for no operation;
+ * idempotent. */
 void tpio_pool_close(tpio_pool *pool);
 
 /* Cancels the work that has not begun; it completes on the calling thread. */
@@ -198,7 +201,7 @@ typedef enum tpio_bind_error { TPIO_BIND_OTHER, TPIO_BIND_NOT_OVERLAPPED, TPIO_B
 DWORD tpio_handle_bind(tpio_pool *pool, HANDLE file, unsigned flags, tpio_handle **handle, tpio_bind_error *why);
 
 /* Refuses new operations, cancels the pending ones, closes the system's handle if owned, frees the binding when the
- * last operation has completed. Does not block; idempotent. The memory stays until tpio_handle_unref. */
+ * last operation has completed. Waits for no operation; idempotent. The memory stays until tpio_handle_unref. */
 void tpio_handle_close(tpio_handle *handle);
 
 /* Cancels every pending operation of the handle. FALSE: it is closed. */

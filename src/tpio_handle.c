@@ -7,13 +7,16 @@
  *     bits 32..62  users: threads inside a Win32 call with this handle
  *     bits 0..31   in flight: operations that the system has
  *
- * Closing is done in two steps, each by whoever is last, so that nobody ever waits:
+ * Closing is done in two steps, each by whoever is last, so that nobody waits:
  *
  *     the last user      cancels what is pending and closes the system's handle      handle__shut
  *     the last in flight closes the TP_IO and drops the binding's reference          handle__free
  *
  * The closer enters as a user and as one in flight, sets closing in the same instant, and leaves; by that it cannot be
  * missed that somebody must do the first step, nor can the second come before it.
+ *
+ * There is one wait after all: a handle that is not ours is let go of only when the first step is done, since its owner
+ * may close it the moment that we return.
  */
 #include "tpio_internal.h"
 
@@ -64,6 +67,7 @@ DWORD tpio_handle_bind(tpio_pool *pool, HANDLE file, unsigned flags, tpio_handle
     handle->refs = 2;
     handle->file = file;
     handle->flags = flags;
+    handle->owned = (flags & TPIO_OWNS) != 0;
     handle->pool = pool;
     handle->io = CreateThreadpoolIo(file, tpio__op_io_callback, handle, &pool->environ_);
     if (handle->io == NULL) {
@@ -122,12 +126,24 @@ static void handle__shut(tpio_handle *handle, BOOL pending)
      * its value be somebody else's, whose operations this would end. */
     if (pending)
         CancelIoEx(handle->file, NULL); /* ERROR_NOT_FOUND: all are on their way */
-    if (!(handle->flags & TPIO_OWNS))
-        return;
-    if (handle->flags & TPIO_SOCKET)
-        closesocket((SOCKET)handle->file);
-    else
-        CloseHandle(handle->file);
+    if (handle->owned) {
+        if (handle->flags & TPIO_SOCKET)
+            closesocket((SOCKET)handle->file);
+        else
+            CloseHandle(handle->file);
+    }
+    InterlockedExchange(&handle->shut, 1);
+    WakeByAddressAll((PVOID)&handle->shut);
+}
+
+/* Somebody else may close the system's handle as soon as he knows that we are done with it, and others may still be
+ * inside a call with it: this waits for them, for as long as their Win32 calls take. */
+static void handle__await_shut(tpio_handle *handle)
+{
+    LONG open = 0;
+
+    while (!handle->shut)
+        WaitOnAddress(&handle->shut, &open, sizeof open, INFINITE);
 }
 
 /* Nothing is in flight and the handle is closed. */
@@ -173,6 +189,8 @@ void tpio_handle_close(tpio_handle *handle)
 {
     if (tpio__handle_enter(handle, TPIO_USER | TPIO_INFLIGHT | HANDLE__CLOSING))
         tpio__handle_leave(handle, TPIO_USER);
+    if (!handle->owned)
+        handle__await_shut(handle);
 }
 
 BOOL tpio_handle_cancel(tpio_handle *handle)
@@ -193,9 +211,9 @@ HANDLE tpio_handle_detach(tpio_handle *handle)
 {
     if (!tpio__handle_enter(handle, TPIO_USER | TPIO_INFLIGHT | HANDLE__CLOSING))
         return INVALID_HANDLE_VALUE;
-    /* Ours alone to change: nobody can enter, and only the last user reads it. */
-    handle->flags &= ~(unsigned)TPIO_OWNS;
+    handle->owned = FALSE; /* before the last user, who reads it, can leave: we are one */
     HANDLE file = handle->file;
     tpio__handle_leave(handle, TPIO_USER);
+    handle__await_shut(handle);
     return file;
 }

@@ -29,6 +29,8 @@ struct tpio_pool {
 struct tpio_handle {
     volatile LONG refs;    /* the creator; the binding itself while it is open */
     volatile LONG64 gate;  /* who is inside: see tpio_handle.c */
+    volatile LONG owned;   /* closing the binding closes the handle */
+    volatile LONG shut;    /* closed, and nobody uses the system's handle any more */
     HANDLE file;
     PTP_IO io;
     unsigned flags;
