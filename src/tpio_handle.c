@@ -79,13 +79,13 @@ DWORD tpio_handle_bind(tpio_pool *pool, HANDLE file, unsigned flags, tpio_handle
     if ((flags & TPIO_SKIP) && !SetFileCompletionNotificationModes(file, FILE_SKIP_COMPLETION_PORT_ON_SUCCESS))
         handle->flags &= ~(unsigned)TPIO_SKIP;
 
+    InterlockedIncrement(&pool->handle_count); /* before anybody can close it and count it out */
     AcquireSRWLockExclusive(&pool->lock);
     handle->next = pool->handles;
     if (handle->next != NULL)
         handle->next->previous = handle;
     pool->handles = handle;
     ReleaseSRWLockExclusive(&pool->lock);
-    InterlockedIncrement(&pool->handle_count);
     /* A pool that was closed between our entry and our listing has not seen us. */
     if (pool->closing)
         tpio_handle_close(handle);
