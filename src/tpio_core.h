@@ -74,7 +74,7 @@ typedef struct tpio_message_args {
     WSABUF one;    /* the buffer when there is only one */
     WSABUF *list;  /* == &one, or the caller's array */
     DWORD count;
-    DWORD flags;   /* MSG_*; in and out */
+    DWORD flags;   /* MSG_* */
     struct sockaddr *name;
     int name_size; /* in and out */
 } tpio_message_args;
@@ -90,7 +90,6 @@ typedef union tpio_args {
         SOCKET socket; /* unconnected; becomes the connection */
         void *buffer;  /* data_size bytes, then two addresses of TPIO_ADDRESS_SIZE */
         DWORD data_size;
-        DWORD received;
     } accept;
     struct {
         HANDLE file;

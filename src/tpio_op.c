@@ -88,6 +88,9 @@ static DWORD op__call(tpio_op *op)
     SOCKET socket = (SOCKET)file;
     OVERLAPPED *overlapped = &op->overlapped;
     tpio_args *a = &op->args;
+    /* What winsock stores on this thread when a call succeeds at once. That may be after the completion was delivered, so
+     * it must not be the operation's memory. */
+    DWORD written = op->verb == TPIO_RECV || op->verb == TPIO_RECV_FROM ? a->message.flags : 0;
 
     switch (op->verb) {
     case TPIO_READ:
@@ -95,7 +98,7 @@ static DWORD op__call(tpio_op *op)
     case TPIO_WRITE:
         return WriteFile(file, a->file.buffer, a->file.size, NULL, overlapped) ? 0 : GetLastError();
     case TPIO_RECV:
-        return WSARecv(socket, a->message.list, a->message.count, NULL, &a->message.flags, overlapped, NULL) == 0
+        return WSARecv(socket, a->message.list, a->message.count, NULL, &written, overlapped, NULL) == 0
                    ? 0
                    : (DWORD)WSAGetLastError();
     case TPIO_SEND:
@@ -103,7 +106,7 @@ static DWORD op__call(tpio_op *op)
                    ? 0
                    : (DWORD)WSAGetLastError();
     case TPIO_RECV_FROM:
-        return WSARecvFrom(socket, a->message.list, a->message.count, NULL, &a->message.flags, a->message.name,
+        return WSARecvFrom(socket, a->message.list, a->message.count, NULL, &written, a->message.name,
                            &a->message.name_size, overlapped, NULL) == 0
                    ? 0
                    : (DWORD)WSAGetLastError();
@@ -119,7 +122,7 @@ static DWORD op__call(tpio_op *op)
 
         tpio__extension_get(op->verb, &accept, sizeof accept);
         return accept(socket, a->accept.socket, a->accept.buffer, a->accept.data_size, TPIO_ADDRESS_SIZE,
-                      TPIO_ADDRESS_SIZE, &a->accept.received, overlapped)
+                      TPIO_ADDRESS_SIZE, &written, overlapped)
                    ? 0
                    : (DWORD)WSAGetLastError();
     }
@@ -323,7 +326,6 @@ tpio_status tpio_accept(tpio_op *op, tpio_handle *handle, SOCKET socket, void *b
     op->args.accept.socket = socket;
     op->args.accept.buffer = buffer;
     op->args.accept.data_size = data_size;
-    op->args.accept.received = 0;
     return op__submit(op, handle, TPIO_ACCEPT, 0);
 }
 
