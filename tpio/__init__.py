@@ -31,6 +31,14 @@ from ._watch import Change, Overflow, Watcher, watch
 
 __version__ = "0.1.0"
 
+
+def get_include() -> str:
+    """The folder of tpio.h, for extension modules that use the C API."""
+    from pathlib import Path
+
+    return str(Path(__file__).parent / "include")
+
+
 __all__ = [
     "BindError",
     "Change",
@@ -55,6 +63,7 @@ __all__ = [
     "connect",
     "copy_file",
     "default_pool",
+    "get_include",
     "getaddrinfo",
     "listen",
     "open",
