@@ -20,18 +20,19 @@ def package(name: str) -> Iterator[Path]:
     """The verified archive called `name` in pins.toml; gone when the caller has taken out what it needs."""
     pin = tomllib.loads(PINS.read_text())[name]
     folder = cache.root() / "downloads" / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    with step(f"downloading {name} ({pin['megabytes']} MB)"):
-        if "npm" in pin:
-            _npm_pack(pin["npm"], folder)
-        else:
-            _pip_download(pin["pypi"], pin["sha256"], pin.get("platform", []), folder)
-    archives = [file for file in folder.iterdir() if file.suffix in (".whl", ".gz", ".tgz")]
-    if len(archives) != 1:
-        raise Failure(f"downloading {name} gave {len(archives)} files; check the network and try again")
-    yield cache.verify(archives[0], pin["sha256"])
-    shutil.rmtree(folder)
+    with cache.lock(f"download-{name}"):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        with step(f"downloading {name} ({pin['megabytes']} MB)"):
+            if "npm" in pin:
+                _npm_pack(pin["npm"], folder)
+            else:
+                _pip_download(pin["pypi"], pin["sha256"], pin.get("platform", []), folder)
+        archives = [file for file in folder.iterdir() if file.suffix in (".whl", ".gz", ".tgz")]
+        if len(archives) != 1:
+            raise Failure(f"downloading {name} gave {len(archives)} files; check the network and try again")
+        yield cache.verify(archives[0], pin["sha256"])
+        shutil.rmtree(folder)
 
 
 def _pip_download(requirement: str, sha256: str, platform: list[str], folder: Path) -> None:

@@ -7,6 +7,7 @@ output written with Windows line ends arrive with the host's.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
 import os
 import shlex
@@ -71,7 +72,13 @@ def _pump(
         command = [*_wine(), *command]
         environment |= _wine_environment()
     process = subprocess.Popen(
-        command, env=environment, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command,
+        env=environment,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=None if NATIVE else _die_with_parent,
     )
     assert process.stdout is not None
     assert process.stderr is not None
@@ -92,6 +99,12 @@ def _pump(
     return code if code >= 0 else 128 - code
 
 
+def _die_with_parent() -> None:
+    """Runs in the child: it shall not survive a dev.py that is killed outright and cannot clean up."""
+    set_parent_death_signal = 1  # PR_SET_PDEATHSIG
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+
+
 def _copy(source: IO[bytes], sink: IO[bytes]) -> None:
     held = b""  # a carriage return at the end of a block may be half of a line end
     while block := os.read(source.fileno(), 65536):
@@ -99,10 +112,14 @@ def _copy(source: IO[bytes], sink: IO[bytes]) -> None:
             block = (held + block).replace(b"\r\n", b"\n")
             held = b"\r" if block.endswith(b"\r") else b""
             block = block[: len(block) - len(held)]
+        _write(sink, block)
+    _write(sink, held)
+
+
+def _write(sink: IO[bytes], block: bytes) -> None:
+    # Whoever reads our output may have had enough of it; the program's pipe is emptied all the same.
+    with contextlib.suppress(BrokenPipeError):
         sink.write(block)
-        sink.flush()
-    if held:
-        sink.write(held)
         sink.flush()
 
 
