@@ -158,6 +158,7 @@ tpio_status tpio_sleep(tpio_op *op, tpio_pool *pool, int64_t nanoseconds, DWORD 
         return TPIO_CLOSED;
     }
     tpio__op_begin(op, pool, TPIO_TIMER);
+    op->args.timer.slot = TIMER__GONE; /* until it is in the heap: a cancel looks */
     if (pool->timers.count == pool->timers.capacity) {
         size_t capacity = pool->timers.capacity ? 2 * pool->timers.capacity : 16;
         tpio_op **heap = realloc(pool->timers.heap, capacity * sizeof *heap);

@@ -74,6 +74,7 @@ tpio_status tpio_wait(tpio_op *op, tpio_pool *pool, HANDLE object, DWORD millise
     if (!tpio__pool_enter(pool))
         return TPIO_CLOSED;
     tpio__op_begin(op, pool, TPIO_WAIT);
+    op->args.wait.previous = op; /* not in the list: a cancel looks */
     if (!DuplicateHandle(process, object, process, &op->args.wait.object, 0, FALSE, DUPLICATE_SAME_ACCESS)) {
         error = GetLastError();
         goto failed_duplicate;
