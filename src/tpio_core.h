@@ -110,9 +110,8 @@ typedef union tpio_args {
         DWORD size;
     } watch;
     struct {
-        int64_t due;  /* in ticks of QueryPerformanceCounter */
-        DWORD window; /* by how many ms the system may be later, to serve several timers at once */
-        size_t slot; /* place in the heap */
+        int64_t due, latest; /* in ticks of QueryPerformanceCounter; the heap is ordered by latest */
+        size_t slot;         /* place in the heap */
     } timer;
     struct {
         tpio_op *previous;

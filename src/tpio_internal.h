@@ -16,7 +16,7 @@ struct tpio_pool {
     tpio_handle *handles;  /* the open ones */
     struct {
         PTP_TIMER timer;
-        tpio_op **heap;    /* by due time */
+        tpio_op **heap;    /* by latest time */
         size_t count, capacity;
     } timers;
     struct {

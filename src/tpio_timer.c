@@ -1,7 +1,8 @@
 /* tpio_timer.c: any number of timers on one thread pool timer.
  *
- * A heap by due time under the pool's lock, and one TP_TIMER armed for the earliest. Who takes an operation out of the
- * heap under the lock has it: the timer's callback, a cancel, or the close of the pool. That is the whole protocol.
+ * A heap under the pool's lock, by the latest time that will do (due time and window), and one TP_TIMER armed for the
+ * first. Who takes an operation out of the heap under the lock has it: the timer's callback, a cancel, or the close of
+ * the pool. That is the whole protocol.
  *
  * Due times count in ticks of QueryPerformanceCounter. The system's timers are coarser and may be early by its own
  * reckoning, so the callback looks at the counter again and re-arms for what is left: never early.
@@ -53,7 +54,7 @@ static void timer__up(tpio_pool *pool, size_t slot, tpio_op *op)
     while (slot > 0) {
         tpio_op *parent = pool->timers.heap[(slot - 1) / 2];
 
-        if (parent->args.timer.due <= op->args.timer.due)
+        if (parent->args.timer.latest <= op->args.timer.latest)
             break;
         timer__put(pool, slot, parent);
         slot = (slot - 1) / 2;
@@ -69,9 +70,9 @@ static void timer__down(tpio_pool *pool, size_t slot, tpio_op *op)
         if (child >= pool->timers.count)
             break;
         if (child + 1 < pool->timers.count &&
-            pool->timers.heap[child + 1]->args.timer.due < pool->timers.heap[child]->args.timer.due)
+            pool->timers.heap[child + 1]->args.timer.latest < pool->timers.heap[child]->args.timer.latest)
             child++;
-        if (op->args.timer.due <= pool->timers.heap[child]->args.timer.due)
+        if (op->args.timer.latest <= pool->timers.heap[child]->args.timer.latest)
             break;
         timer__put(pool, slot, pool->timers.heap[child]);
         slot = child;
@@ -87,27 +88,30 @@ static void timer__take(tpio_pool *pool, tpio_op *op)
     op->args.timer.slot = TIMER__GONE;
     if (last == op)
         return;
-    if (slot > 0 && last->args.timer.due < pool->timers.heap[(slot - 1) / 2]->args.timer.due)
+    if (slot > 0 && last->args.timer.latest < pool->timers.heap[(slot - 1) / 2]->args.timer.latest)
         timer__up(pool, slot, last);
     else
         timer__down(pool, slot, last);
 }
 
-/* Arms the system's timer for the earliest operation. */
+/* Arms the system's timer for the first operation; none of the others has to be served before that is. */
 static void timer__arm(tpio_pool *pool)
 {
-    int64_t left, units;
+    int64_t now = timer__now(), left, window, units;
     LARGE_INTEGER relative;
     FILETIME due;
+    tpio_op *op;
 
     if (pool->timers.count == 0)
         return;
-    left = pool->timers.heap[0]->args.timer.due - timer__now();
-    units = left > 0 ? timer__scale(left, 10000000, timer__frequency()) : 0; /* of 100 ns */
-    relative.QuadPart = -units;                                             /* negative: from now */
+    op = pool->timers.heap[0];
+    left = op->args.timer.due > now ? op->args.timer.due - now : 0;
+    window = op->args.timer.latest - now - left;
+    units = timer__scale(left, 10000000, timer__frequency()); /* of 100 ns */
+    relative.QuadPart = -units;                               /* negative: from now */
     due.dwLowDateTime = relative.LowPart;
     due.dwHighDateTime = (DWORD)relative.HighPart;
-    SetThreadpoolTimer(pool->timers.timer, &due, 0, pool->timers.heap[0]->args.timer.window);
+    SetThreadpoolTimer(pool->timers.timer, &due, 0, window > 0 ? (DWORD)(window * 1000 / timer__frequency()) : 0);
 }
 
 static void CALLBACK timer__callback(PTP_CALLBACK_INSTANCE instance, PVOID context, PTP_TIMER timer)
@@ -173,7 +177,7 @@ tpio_status tpio_sleep(tpio_op *op, tpio_pool *pool, int64_t nanoseconds, DWORD 
         pool->timers.capacity = capacity;
     }
     op->args.timer.due = timer__now() + ticks;
-    op->args.timer.window = window;
+    op->args.timer.latest = op->args.timer.due + timer__scale(window, timer__frequency(), 1000);
     timer__up(pool, pool->timers.count++, op);
     if (op->args.timer.slot == 0)
         timer__arm(pool);
