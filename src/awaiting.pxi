@@ -7,7 +7,8 @@
 # Cancel. A cancelled task goes on waiting until the operation has ended, as the system decides that. If the operation won
 # the race, what it brought goes back to its handle for the next read or accept; the task is cancelled all the same.
 
-cdef list touched = []  # inboxes that have something and whose loops are to be woken; under the GIL
+cdef list touched = []        # inboxes that have something and whose loops are to be woken after the batch
+cdef bint gathering = False   # a batch is being delivered; both under the GIL
 
 
 cdef object make_awaiter(FutureBase future):
@@ -161,10 +162,10 @@ cdef class LoopInbox:
             wake = not self.woken
             self.woken = True
         if wake:
-            if TPIO_FREE_THREADED:
-                self.wake()
+            if gathering:
+                touched.append(self)
             else:
-                touched.append(self)  # after the whole batch: see deliver_all
+                self.wake()
         return 0
 
     cdef int wake(self) except -1:
@@ -202,8 +203,16 @@ cdef class LoopInbox:
                     loop.call_soon(awaiter.callback, awaiter, context=awaiter.context)
 
 
+cdef void gather_wake_ups() noexcept:
+    """From now on until wake_loops, each loop gets one wake-up for all. (Without a GIL batches are rare.)"""
+    global gathering
+    gathering = not TPIO_FREE_THREADED
+
+
 cdef int wake_loops() except -1:
+    global gathering
     cdef LoopInbox inbox
+    gathering = False
     while touched:
         inbox = touched.pop()
         inbox.wake()

@@ -67,6 +67,7 @@ cdef void deliver_all() noexcept:
         op = take_arrivals()
         if op == NULL:
             break
+        gather_wake_ups()
         while op != NULL:
             future = <FutureBase>op.user
             op = op.next

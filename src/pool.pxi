@@ -249,7 +249,6 @@ cdef void run_function(FutureBase future) noexcept:
         fn = args = kwargs = None
         future.settle(state, result)
         result = None
-        wake_loops()
         future.run_callbacks()
 
 
