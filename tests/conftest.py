@@ -1,0 +1,104 @@
+"""Every test leaves the process as it found it: nothing pending, no handle, no thread, no unheard exception.
+
+Markers. `once`: the test cannot be run a second time (see pytest_pyfunc_call), or takes too long for that.
+Fixtures. `unraisable`: the test expects exceptions that nobody can catch, and looks at them itself.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import pytest
+import support
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "once: not run again when the process has more handles than before it")
+
+
+class Unraisable(list[BaseException]):
+    """Exceptions that went to sys.unraisablehook or threading.excepthook, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changed = threading.Condition()
+        self.expected = False
+
+    def hook(self, args: Any) -> None:
+        error = args.exc_value if args.exc_value is not None else args.exc_type()
+        with self.changed:
+            self.append(error)
+            self.changed.notify_all()
+
+    def wait(self, count: int) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self) >= count, support.WAIT), f"{len(self)} of {count}"
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[Unraisable]:
+    caught = Unraisable()
+    monkeypatch.setattr(sys, "unraisablehook", caught.hook)
+    monkeypatch.setattr(threading, "excepthook", caught.hook)
+    gc.collect()
+    handles = support.bound_handles()
+    threads = set(threading.enumerate())
+    yield caught
+    gc.collect()
+
+    def left_threads() -> set[threading.Thread]:
+        now = {each for each in threading.enumerate() if not isinstance(each, threading._DummyThread)}
+        return now - threads
+
+    def settled() -> bool:
+        return support.pending() == 0 and support.bound_handles() <= handles and not left_threads()
+
+    if not support.eventually(settled, 2):
+        gc.collect()
+        support.eventually(settled, 20)
+    assert support.pending() == 0, f"operations are pending: {[(pool, pool.stats()) for pool in support.pools()]}"
+    assert support.bound_handles() <= handles, f"handles are open: {[(p, p.stats()) for p in support.pools()]}"
+    assert not left_threads(), "threads are left"
+    if caught and not caught.expected:
+        raise ExceptionGroup("exceptions that nobody could catch", [e for e in caught if isinstance(e, Exception)])
+
+
+@pytest.fixture
+def unraisable(_clean: Unraisable) -> Unraisable:
+    """The exceptions that nobody could catch; the test looks at them itself."""
+    _clean.expected = True
+    return _clean
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """A test that leaks a handle leaks one each time that it is run. What is made on first use (a module's, the event of
+    a thread that blocks, the thread pool's own) is not: when a test ends with more handles than before, it is run again,
+    and again."""
+    before = support.os_handles()
+    result = yield
+    counts = [before]
+
+    def grown(allowed: int) -> bool:
+        ends = counts[-1] + allowed
+        if not support.eventually(lambda: support.os_handles() <= ends, 0.2):
+            support.eventually(lambda: support.os_handles() <= ends, 3)
+        now = support.os_handles()
+        more = now > ends
+        counts.append(now)
+        return more
+
+    if pyfuncitem.get_closest_marker("once") is not None:
+        assert not grown(32), f"handles leak, counted {counts}"
+        return result
+    wanted = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    for _ in range(3):
+        if not grown(0):
+            return result
+        pyfuncitem.obj(**wanted)
+    assert not grown(0), f"handles leak with each run, counted {counts}"
+    return result
