@@ -4,8 +4,20 @@ cdef enum:
     FILE_TYPE_SOCKET = 0x100   # ours, beside FILE_TYPE_DISK, _PIPE, _CHAR
     LARGEST = 0x7FFFF000       # bytes of one system call; longer writes are made of several
 
-cdef tuple _TYPES = ("unknown", "disk", "char", "pipe")
+cdef extern from *:
+    """
+    /* May a socket skip the completion of what is done at once? Not under a layered provider without IFS handles, which
+     * may complete on its own. https://learn.microsoft.com/windows/win32/api/winbase/nf-winbase-setfilecompletionnotificationmodes */
+    static int tpio_has_ifs_handle(SOCKET socket)
+    {
+        WSAPROTOCOL_INFOW info;
+        int size = sizeof info;
 
+        return getsockopt(socket, SOL_SOCKET, SO_PROTOCOL_INFOW, (char *)&info, &size) == 0 &&
+               (info.dwServiceFlags1 & XP1_IFS_HANDLES) != 0;
+    }
+    """
+    bint tpio_has_ifs_handle(SOCKET socket) nogil
 
 cdef Py_ssize_t as_size(object n) except -1:
     """A number of bytes. What is too large to exist stays too large, for the allocation to refuse."""
@@ -118,6 +130,8 @@ cdef class Handle:
         self.datagrams = self.type == FILE_TYPE_SOCKET and socket_type != SOCK_STREAM
         if self.type == FILE_TYPE_SOCKET:
             flags |= TPIO_SOCKET
+            if self._may_skip and not self.datagrams and tpio_has_ifs_handle(<SOCKET>file):
+                flags |= TPIO_SKIP
         elif self.type == FILE_TYPE_DISK:
             if self._may_skip:
                 flags |= TPIO_SKIP
