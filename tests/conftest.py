@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
+
 import support
 
 
@@ -76,9 +77,9 @@ def unraisable(_clean: Unraisable) -> Unraisable:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """A test that leaks a handle leaks one each time that it is run. What is made on first use (a module's, the event of
-    a thread that blocks, the thread pool's own) is not: when a test ends with more handles than before, it is run again,
-    and again."""
+    """A test that leaks a handle leaks one each time that it is run. What is made on first use (a module's, the event
+    of a thread that blocks, the thread pool's own) is not made again: when a test ends with more handles than before,
+    it is run again, and again."""
     before = support.os_handles()
     result = yield
     counts = [before]

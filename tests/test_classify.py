@@ -1,9 +1,8 @@
-"""What the return of a Win32 call means for the thread pool: does a completion come? The one decision of the submit path."""
+"""What the return of a Win32 call means for the thread pool: does a completion come? The submit path's one decision."""
 
 from __future__ import annotations
 
 import pytest
-
 from tpio._tpio import classify
 
 SUCCESS, IO_PENDING, MORE_DATA = 0, 997, 234
