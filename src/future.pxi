@@ -276,12 +276,13 @@ cdef class FutureBase:
         cdef Blocked *blocked
         cdef Handle handle = None
         cdef object awaiters = None, condition = None, asked_for = None
-        cdef bint ended
+        cdef bint ended, unwanted, given_back = False
         while True:
             with cython.critical_section(self):
                 ended = self.state >= CANCELLED
                 asked_for = self.condition
-                if not ended and asked_for is condition:
+                unwanted = not ended and state == FINISHED and self.abandoned and not self.shared
+                if not ended and not unwanted and asked_for is condition:
                     self.value = value
                     self.state = state
                     awaiters, self.awaiters = self.awaiters, None
@@ -294,6 +295,13 @@ cdef class FutureBase:
                         self.blocked = blocked.next
                         blocked.signalled = True
                         SetEvent(blocked.event)
+            if unwanted:  # the only await was cancelled at the last moment
+                given_back = self.give_back(self.handle, value)
+                self.abandoned = False
+                if given_back:
+                    state = CANCELLED
+                    value = None
+                continue
             if ended or asked_for is condition:
                 break
             # Somebody has asked for the base class's condition and may be looking at the state under it.
@@ -305,7 +313,7 @@ cdef class FutureBase:
                 condition.notify_all()
             condition.release()
         if ended:
-            return False
+            return given_back
         if handle is not None and InterlockedDecrement(&handle.pending) == 0 and handle.is_closed():
             WakeByAddressAll(&handle.pending)
         if self.kind == WORK and InterlockedDecrement(&self.pool.functions) == 0:
