@@ -46,24 +46,26 @@ cdef class Awaiter:
         return self.loop
 
     def add_done_callback(self, callback, *, context=None):
-        cdef FutureBase future = self.future
-        cdef bint now
         self.callback = callback
         self.context = context
-        with cython.critical_section(future):
-            now = future.state >= CANCELLED
-            if not now:
-                self.handle = future.handle
-                if future.awaiters is None:
-                    future.awaiters = self
-                else:
-                    future.shared = True
-                    if type(future.awaiters) is list:
-                        future.awaiters.append(self)
-                    else:
-                        future.awaiters = [future.awaiters, self]
-        if now:
+        if not self.attach_to(self.future):
             self.loop.call_soon(callback, self, context=context)
+
+    cdef bint attach_to(self, FutureBase future):
+        """To be put into the inbox when the future ends. False: it has ended."""
+        with cython.critical_section(future):
+            if future.state >= CANCELLED:
+                return False
+            self.handle = future.handle
+            if future.awaiters is None:
+                future.awaiters = self
+            else:
+                future.shared = True
+                if type(future.awaiters) is list:
+                    future.awaiters.append(self)
+                else:
+                    future.awaiters = [future.awaiters, self]
+        return True
 
     def cancel(self, msg=None):
         """The task is being cancelled. True: it will be, once the operation has ended."""

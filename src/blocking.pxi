@@ -36,8 +36,10 @@ cdef DWORD milliseconds_left(double deadline) except? 0xFFFFFFF0:
     return <DWORD>(left * 1000) + 1
 
 
-cdef bint block_on(FutureBase future, object timeout) except -1:
-    """Blocks until the future has ended; False: the timeout (seconds; None: none) has passed."""
+cdef bint block_on(FutureBase future, object timeout, bint consumes=True) except -1:
+    """Blocks until the future has ended; False: the timeout (seconds; None: none) has passed.
+
+    consumes: whoever blocks wants the result, so that it must not be given back to the handle."""
     cdef core.tpio_thread *thread = core.tpio_thread_current()
     cdef HANDLE events[2]
     cdef DWORD count = 1, left = INFINITE
@@ -68,7 +70,7 @@ cdef bint block_on(FutureBase future, object timeout) except -1:
         blocked.signalled = False
         with cython.critical_section(future):
             ended = future.state >= CANCELLED
-            future.shared = True
+            future.shared = future.shared or consumes
             if not ended:
                 blocked.next = future.blocked
                 future.blocked = &blocked

@@ -63,6 +63,7 @@ cdef class FutureBase:
     cdef int64_t position        # of a sequential file operation, else -1
     cdef uint64_t at             # where a write began
     cdef LONG generation         # of the handle's cancel() when submitted
+    cdef DWORD flags             # MSG_* of a socket's
     cdef int state
     cdef int kind
     cdef bint submitted          # the operation is the system's

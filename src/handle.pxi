@@ -220,7 +220,7 @@ cdef class Handle:
         future.submitted = True
         Py_INCREF(future)  # the system's
         if self.type == FILE_TYPE_SOCKET:
-            status = core.tpio_recv(&future.op, self.native, address, one_call(size), 0)
+            status = core.tpio_recv(&future.op, self.native, address, one_call(size), future.flags)
         elif self.type == FILE_TYPE_DISK:
             with nogil:  # may wait for the disk: see docs/files.md
                 status = core.tpio_read(&future.op, self.native, address, one_call(size), at)
@@ -239,7 +239,7 @@ cdef class Handle:
         future.submitted = True
         Py_INCREF(future)  # the system's
         if self.type == FILE_TYPE_SOCKET:
-            status = core.tpio_send(&future.op, self.native, address, size, 0)
+            status = core.tpio_send(&future.op, self.native, address, size, future.flags)
         elif self.type == FILE_TYPE_DISK:
             with nogil:
                 status = core.tpio_write(&future.op, self.native, address, size, at)
@@ -298,6 +298,9 @@ cdef class Handle:
         offset: where in a file; None: after the last sequential read or write of this object. At most 2 GiB at once.
         https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-readfile
         """
+        return self.read_flagged(n, offset, 0)
+
+    cdef FutureBase read_flagged(self, object n, object offset, DWORD flags):
         cdef Py_ssize_t size = as_size(n)
         cdef FutureBase future
         cdef char *address
@@ -307,6 +310,7 @@ cdef class Handle:
         if self.leftover:
             return done_future(self.from_leftover(size))
         future = self.begin(READ)
+        future.flags = flags
         try:
             future.buffer = new_bytes(size)  # no other reference, so that it can be shrunk in place
             future.size = size
@@ -319,7 +323,11 @@ cdef class Handle:
     def read_into(self, buffer, offset=None):
         """Reads into a writable buffer, which belongs to the system until the future ends. Future of the number of bytes:
         0 at the end of the file."""
+        return self.read_into_flagged(buffer, offset, 0)
+
+    cdef FutureBase read_into_flagged(self, object buffer, object offset, DWORD flags):
         cdef FutureBase future = self.begin(READ_INTO)
+        future.flags = flags
         try:
             future.pin(buffer, True)
             if future.size == 0:
@@ -344,7 +352,11 @@ cdef class Handle:
 
         A cancelled write may have written a part. https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-writefile
         """
+        return self.write_flagged(data, offset, 0)
+
+    cdef FutureBase write_flagged(self, object data, object offset, DWORD flags):
         cdef FutureBase future = self.begin(WRITE)
+        future.flags = flags
         try:
             future.pin(data, False)
             if future.size == 0 and not self.datagrams and not self.is_message_pipe():
@@ -360,6 +372,17 @@ cdef class Handle:
             future.release_buffer()
             future.settle(CANCELLED, None)
             raise
+
+    # For tpio.aio: with the flags of recv and send (MSG_*), which mean nothing to what is not a socket.
+
+    def _recv(self, n, DWORD flags):
+        return self.read_flagged(n, None, flags)
+
+    def _recv_into(self, buffer, DWORD flags):
+        return self.read_into_flagged(buffer, None, flags)
+
+    def _send(self, data, DWORD flags):
+        return self.write_flagged(data, None, flags)
 
     def poll_read(self):
         """Future of None that ends when a read would not wait: there is data, or the end. Takes nothing away.

@@ -1,0 +1,308 @@
+"""asyncio on the Windows thread pool: the standard ProactorEventLoop on a proactor of tpio's.
+
+    tpio.aio.run(main())                                  # instead of asyncio.run(main())
+    asyncio.Runner(loop_factory=tpio.aio.EventLoop)
+
+Only the proactor is replaced: transports, streams, servers and subprocesses are asyncio's own. Handles are bound to the
+process and not to the loop, so that a socket can be used from several loops. What a cancelled operation had received
+is there for the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import errno
+import msvcrt
+import socket
+import threading
+from asyncio import windows_utils
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar, cast
+from weakref import WeakKeyDictionary, WeakSet
+
+from . import _pipes, _tpio
+from ._sockets import GONE, Socket
+from ._tpio import Future, Handle, ProactorInbox, Sink, default_pool
+from ._verbs import handle_of
+
+__all__ = ["EventLoop", "Proactor", "run"]
+
+T = TypeVar("T")
+
+ERROR_PORT_UNREACHABLE = 1234
+PATIENCE = 1.0  # seconds for an operation that is being cancelled
+
+
+class _OperationFuture(asyncio.Future[Any]):
+    """An asyncio future whose cancel cancels the operation behind it."""
+
+    _ov = None  # asyncio's loop looks at this attribute of its self-reading future
+    _sink: Sink | None = None
+    _proactor: Proactor | None = None
+
+    def cancel(self, msg: Any = None) -> bool:
+        sink, self._sink = self._sink, None
+        proactor, self._proactor = self._proactor, None
+        if sink is not None and proactor is not None:
+            proactor._abandon(sink)
+        return super().cancel(msg)
+
+
+class Proactor:
+    """What asyncio.windows_events.IocpProactor offers, on tpio's futures."""
+
+    def __init__(self) -> None:
+        self._loop: Any = None
+        self._inbox: ProactorInbox | None = ProactorInbox()
+        self._pending: set[Sink] = set()
+        self._stopped_serving: WeakSet[Any] = WeakSet()
+        # By handle: a cancelled read or accept that has not ended yet. The next one waits for what it brings.
+        self._ending: WeakKeyDictionary[Handle, Sink] = WeakKeyDictionary()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} pending={len(self._pending)}{' closed' if self._inbox is None else ''}>"
+
+    def set_loop(self, loop: Any) -> None:
+        self._loop = loop
+
+    def wake(self) -> None:
+        """Makes the loop look for what call_soon_threadsafe has given it. Any thread."""
+        inbox = self._inbox
+        if inbox is not None:
+            inbox.kick()
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        """Waits for completions and gives each asyncio future its result."""
+        self._check_closed()
+        for sink in cast(ProactorInbox, self._inbox).select(timeout):
+            self._finish(sink)
+        return []
+
+    def _check_closed(self) -> None:
+        if self._inbox is None:
+            raise RuntimeError("the proactor is closed")
+
+    # ---- an operation
+
+    def _finish(self, sink: Sink) -> None:
+        self._pending.discard(sink)
+        target = sink.target
+        target._sink = target._proactor = None
+        if target.done():
+            return
+        self._resolve(target, sink.operation, sink.source)
+
+    def _resolve(self, target: asyncio.Future[Any], operation: Future[Any], source: Any) -> None:
+        if operation.cancelled() or source in self._stopped_serving:
+            target.cancel()
+        elif (error := operation.exception()) is not None:
+            target.set_exception(error)
+        else:
+            target.set_result(operation.result())
+
+    def _register(self, operation: Future[Any], source: Any) -> asyncio.Future[Any]:
+        """An asyncio future for an operation; one that was done at once is done."""
+        self._check_closed()
+        target = _OperationFuture(loop=self._loop)
+        sink = Sink(operation, self._inbox, target, source)
+        if operation.done() or not sink.attach():
+            self._resolve(target, operation, source)
+        else:
+            target._sink = sink
+            target._proactor = self
+            self._pending.add(sink)
+        return target
+
+    def _abandon(self, sink: Sink) -> None:
+        sink.drop()
+        handle = sink.reads
+        if handle is not None and not sink.operation.done():
+            self._ending[handle] = sink
+
+    def _result(self, value: T) -> asyncio.Future[T]:
+        future: asyncio.Future[T] = self._loop.create_future()
+        future.set_result(value)
+        return future
+
+    def _failure(self, error: BaseException) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = self._loop.create_future()
+        future.set_exception(error)
+        return future
+
+    def _handle(self, obj: Any) -> Handle:
+        return handle_of(obj)
+
+    def _reader(self, obj: Any) -> Handle:
+        """The handle for a read or accept, once a cancelled one has given back what it had received."""
+        handle = handle_of(obj)
+        if self._ending:
+            ending = self._ending.pop(handle, None)
+            if ending is not None:
+                ending.wait_end(PATIENCE)
+        return handle
+
+    # ---- streams
+
+    def recv(self, conn: Any, nbytes: int, flags: int = 0) -> asyncio.Future[bytes]:
+        return self._register(self._reader(conn)._recv(nbytes, flags), conn)
+
+    def recv_into(self, conn: Any, buf: Any, flags: int = 0) -> asyncio.Future[int]:
+        return self._register(self._reader(conn)._recv_into(buf, flags), conn)
+
+    def send(self, conn: Any, buf: Any, flags: int = 0) -> asyncio.Future[int]:
+        return self._register(self._handle(conn)._send(buf, flags), conn)
+
+    def sendfile(self, sock: Any, file: Any, offset: int, count: int) -> asyncio.Future[int]:
+        handle = cast(Socket, self._handle(sock))
+        return self._register(handle._transmit(msvcrt.get_osfhandle(file.fileno()), offset, count), sock)
+
+    # ---- datagrams
+
+    def recvfrom(self, conn: Any, nbytes: int, flags: int = 0) -> asyncio.Future[tuple[bytes, Any]]:
+        return self._register(cast(Socket, self._reader(conn)).recv_from(nbytes), conn)
+
+    def recvfrom_into(self, conn: Any, buf: Any, flags: int = 0) -> asyncio.Future[tuple[int, Any]]:
+        return self._register(cast(Socket, self._reader(conn)).recv_from_into(buf), conn)
+
+    def sendto(self, conn: Any, buf: Any, flags: int = 0, addr: Any = None) -> asyncio.Future[int]:
+        if addr is None:
+            return self.send(conn, buf, flags)
+        handle = cast(Socket, self._handle(conn))
+        return self._register(handle._send_to(conn.family, buf, addr), conn)
+
+    # ---- connections
+
+    def _get_accept_socket(self, family: int) -> socket.socket:
+        sock = socket.socket(family)
+        sock.settimeout(0)
+        return sock
+
+    def accept(self, listener: socket.socket) -> asyncio.Future[tuple[socket.socket, Any]]:
+        """A client that has gone before it was accepted is passed over: it does not stop the listener."""
+        handle = cast(Socket, self._reader(listener))
+        if handle._given_back:
+            connection, address = handle._given_back.popleft()
+            return self._result((connection, address))
+        candidate = self._get_accept_socket(listener.family)
+
+        def finish(future: Future[Any], error: int, count: int) -> Any:
+            nonlocal candidate
+            if error == 0:
+                error = handle._accepted(candidate.fileno())
+            if error == 0:
+                try:
+                    candidate.settimeout(listener.gettimeout())
+                    return candidate, candidate.getpeername()
+                except OSError as failure:
+                    error = failure.winerror or failure.errno
+            candidate.close()
+            if error not in GONE:
+                raise _tpio.winerror(error)
+            candidate = self._get_accept_socket(listener.family)
+            return handle._accept_again(future, candidate.fileno())
+
+        try:
+            return self._register(handle._accept(candidate.fileno(), finish), listener)
+        except BaseException:
+            candidate.close()
+            raise
+
+    def connect(self, conn: socket.socket, address: Any) -> asyncio.Future[Any]:
+        if conn.type == socket.SOCK_DGRAM:
+            conn.connect(address)  # sends nothing
+            return self._result(None)
+        handle = cast(Socket, self._handle(conn))
+        try:
+            conn.bind(("", 0) if conn.family == socket.AF_INET else ("::", 0))
+        except OSError as error:
+            if error.winerror != errno.WSAEINVAL:
+                raise
+            if conn.getsockname()[1] == 0:  # it was not bound before: something else is wrong
+                raise
+
+        def finish(future: Future[Any], error: int, count: int) -> socket.socket:
+            handle._finish_connect(future, error, count)
+            return conn
+
+        return self._register(handle._connect(conn.family, address, finish), conn)
+
+    # ---- pipes
+
+    def accept_pipe(self, pipe: Any) -> asyncio.Future[Any]:
+        def finish(future: Future[Any], error: int, count: int) -> Any:
+            _pipes.PipeListener._connected(future, error, count)
+            return pipe
+
+        return self._register(self._handle(pipe)._connect_pipe(finish), pipe)
+
+    async def connect_pipe(self, address: str) -> windows_utils.PipeHandle:
+        """Waits while every instance is busy, without polling."""
+        stop = threading.Event()
+        work = default_pool().submit(_pipes._open_client_handle, address, None, stop, default_pool())
+        try:
+            handle = await asyncio.shield(asyncio.wrap_future(work))
+        except asyncio.CancelledError:
+            stop.set()
+            work.add_done_callback(_close_result)
+            raise
+        if handle is None:
+            raise asyncio.CancelledError()
+        return windows_utils.PipeHandle(handle)
+
+    # ---- waiting
+
+    def wait_for_handle(self, handle: int, timeout: float | None = None) -> asyncio.Future[bool]:
+        """A future of True, or of False when the time is up."""
+        self._check_closed()
+        return self._register(_tpio.wait(handle, timeout), None)
+
+    # ---- the end
+
+    def _stop_serving(self, obj: Any) -> None:
+        """obj is a listener that is about to be closed: its pending accept ends cancelled."""
+        self._stopped_serving.add(obj)
+
+    def close(self) -> None:
+        """Cancels what is pending and waits until it has ended. Idempotent."""
+        if self._inbox is None:
+            return
+        pending, self._pending = self._pending, set()
+        for sink in pending:
+            if not sink.target.done():
+                sink.target.cancel()
+        for sink in pending:
+            sink.wait_end(PATIENCE)
+        self._inbox = None
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _close_result(work: Future[Any]) -> None:
+    if not work.cancelled() and work.exception() is None and work.result() is not None:
+        _tpio.close_handle(work.result())
+
+
+class EventLoop(asyncio.ProactorEventLoop):
+    """asyncio's ProactorEventLoop on the Windows thread pool."""
+
+    def __init__(self, proactor: Proactor | None = None) -> None:
+        super().__init__(proactor if proactor is not None else Proactor())  # type: ignore[arg-type]
+
+    def _write_to_self(self) -> None:
+        # The proactor waits on an event; nothing needs to go through the loop's socket pair.
+        proactor: Any = self._proactor  # type: ignore[attr-defined]
+        if proactor is not None:
+            proactor.wake()
+
+
+def run(
+    main: Coroutine[Any, Any, T],
+    *,
+    debug: bool | None = None,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] = EventLoop,
+) -> T:
+    """asyncio.run(main) on an EventLoop of tpio's."""
+    with asyncio.Runner(debug=debug, loop_factory=loop_factory) as runner:
+        return runner.run(main, context=contextvars.copy_context())
