@@ -165,6 +165,10 @@ def create_file(name, DWORD access, DWORD share, DWORD disposition, DWORD flags,
     return made(handle, name)
 
 
+cdef enum:
+    HANDLES_CLOSED = 676  # ERROR_HANDLES_CLOSED
+
+
 def wait_named_pipe(name, DWORD milliseconds):
     """True when an instance of the pipe is free; False when the time is up; raises when there is no such pipe. Blocks.
 
@@ -177,7 +181,7 @@ def wait_named_pipe(name, DWORD milliseconds):
             error = GetLastError()
     if error == ERROR_SEM_TIMEOUT or error == WAIT_TIMEOUT:
         return False
-    if error != 0:
+    if error != 0 and error != HANDLES_CLOSED:  # the pipe has gone meanwhile: who opens it is told so
         raise winerror(error, name)
     return True
 
