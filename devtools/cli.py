@@ -66,7 +66,11 @@ COMMANDS = {
         lambda options: wheels.run([options.version] if options.version else list(pythons.SUPPORTED)),
     ),
     "build": Command("[-V VERSION | --all]", "compile tpio; the commands above do so when a source changed", _build),
-    "lint": Command("", "run every static check", lambda options: lint.run()),
+    "lint": Command(
+        "[--fix]",
+        "run every static check (--fix: after what ruff can correct by itself)",
+        lambda options: lint.run(fix="--fix" in options.rest),
+    ),
 }
 
 

@@ -20,8 +20,10 @@ _DEFINES = ("WIN32_LEAN_AND_MEAN", "_WIN32_WINNT=0x0A00", "NOMINMAX", "UNICODE")
 _INCLUDES = (CHECKOUT / "src", CHECKOUT / "tpio" / "include")
 
 
-def run() -> int:
+def run(*, fix: bool = False) -> int:
     _set_up()
+    if fix:
+        _findings([_tool("ruff"), "check", "--quiet", "--fix", "."], [_tool("ruff"), "format", "--quiet", "."])
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         results = [(name, pool.submit(check)) for name, check in CHECKS.items()]
         failed = []

@@ -10,6 +10,16 @@ __int64 __cdecl _abs64(__int64);
 #define PIPE_REJECT_REMOTE_CLIENTS 0x00000008
 #endif
 
+typedef struct {
+    ULONG LogicalBytesPerSector;
+    ULONG PhysicalBytesPerSectorForAtomicity;
+    ULONG PhysicalBytesPerSectorForPerformance;
+    ULONG FileSystemEffectivePhysicalBytesPerSectorForAtomicity;
+    ULONG Flags;
+    ULONG ByteOffsetForSectorAlignment;
+    ULONG ByteOffsetForPartitionAlignment;
+} FILE_STORAGE_INFO;
+
 /* Inline functions of the real SDK. Nothing is linked: that they exist is enough. */
 void InitializeThreadpoolEnvironment(TP_CALLBACK_ENVIRON *);
 void DestroyThreadpoolEnvironment(TP_CALLBACK_ENVIRON *);
