@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from . import bench, build, interpreter, lint, pythons, testing, wheels
+from . import bench, build, interpreter, lint, pythons, sim, testing, wheels
 from .pythons import Version
 from .ui import Failure, say
 
@@ -70,6 +70,11 @@ COMMANDS = {
         "[--fix]",
         "run every static check (--fix: after what ruff can correct by itself)",
         lambda options: lint.run(fix="--fix" in options.rest),
+    ),
+    "sim": Command(
+        "[--seconds N] [--seed S] [--sanitizer NAME] [--mutations | --conformance]",
+        "run the C core against a simulated Windows, in random schedules",
+        lambda options: sim.run(options.rest),
     ),
 }
 

@@ -1,0 +1,269 @@
+"""The C core against a simulated Windows (tests/win32sim): random schedules under sanitizers, and the proof that the
+simulation notices when a protective line of the core is missing."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import cache, system, wine
+from .ui import Failure, run_quietly, say, step
+
+ROOT = Path(__file__).resolve().parents[1]
+CORE = ROOT / "src"
+SIM = ROOT / "tests" / "win32sim"
+REPORT = ROOT / "docs" / "mutations.md"
+CORE_FILES = ("core", "op", "handle", "pool", "timer", "work", "wait")
+SIM_FILES = ("scheduler", "process", "kernel", "threadpool", "memory")
+MUTATION_SECONDS = 40
+
+
+@dataclass(frozen=True)
+class Sanitizer:
+    flags: tuple[str, ...]
+    free: bool = False  # real threads, which nobody schedules: see tests/win32sim/scheduler.h
+
+
+SANITIZERS = {
+    "asan": Sanitizer(("-fsanitize=address,undefined", "-fno-sanitize-recover=all")),  # finds leaks too
+    "ubsan": Sanitizer(("-fsanitize=undefined", "-fno-sanitize-recover=all")),
+    "lsan": Sanitizer(("-fsanitize=leak",)),
+    "tsan": Sanitizer(("-fsanitize=thread", "--param", "tsan-distinguish-volatile=1"), free=True),
+    "none": Sanitizer(()),
+}
+
+
+def run(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="dev.py sim", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20, help="how long to try seeds (default: %(default)s)")
+    parser.add_argument("--start", type=int, default=1, help="the first seed (default: %(default)s)")
+    parser.add_argument("--seed", type=int, help="run this one schedule, with a trace of its calls")
+    parser.add_argument("--threads", type=int, help="as reported with a failing seed")
+    parser.add_argument("--steps", type=int, help="as reported with a failing seed")
+    parser.add_argument("--faults", type=int, help="as reported with a failing seed")
+    parser.add_argument("--sanitizer", choices=[*SANITIZERS, "all"], default="asan", help="(default: %(default)s)")
+    parser.add_argument("--mutations", action="store_true", help="take each protective line away; write the table")
+    parser.add_argument("--conformance", action="store_true", help="hold the simulation against Windows or Wine")
+    options = parser.parse_args(words)
+    if sys.platform == "win32":
+        raise Failure("the simulation takes the place of Windows and runs on Linux only")
+    system.need("gcc", "libc6-dev", present=shutil.which("gcc") is not None)
+    if options.mutations:
+        return _mutations()
+    if options.conformance:
+        return _conformance()
+    chosen = list(SANITIZERS)[:-1] if options.sanitizer == "all" else [options.sanitizer]
+    sizes = [
+        part
+        for name in ("threads", "steps", "faults")
+        if (value := getattr(options, name)) is not None
+        for part in (f"--{name}", str(value))
+    ]
+    code = 0
+    for name in chosen:
+        program = _program(SANITIZERS[name])
+        if options.seed is not None:
+            code |= _start([program, "--seed", str(options.seed), *sizes]).wait()
+        else:
+            say(f"random schedules, sanitizer {name}, {options.seconds:g} s")
+            code |= _campaign(program, options.start, options.seconds, sizes)
+    return 1 if code else 0
+
+
+def _start(command: Sequence[str | Path]) -> subprocess.Popen[bytes]:
+    # The mark of a stack of its own for each thread, which ASan warns about once in each process, is what we mean.
+    return subprocess.Popen([str(part) for part in command], env={**os.environ, "TSAN_OPTIONS": "halt_on_error=1"})
+
+
+def _campaign(program: Path, start: int, seconds: float, sizes: Sequence[str]) -> int:
+    """One process for each processor, far apart in the seeds."""
+    processes = [
+        _start([program, "--start", str(start + i * 1_000_000_000), "--seconds", str(seconds), *sizes])
+        for i in range(os.cpu_count() or 1)
+    ]
+    return max([process.wait() for process in processes])
+
+
+# ---- building --------------------------------------------------------------------------------------------------------
+
+
+def _program(sanitizer: Sanitizer) -> Path:
+    return _built(sanitizer) / "sim"
+
+
+def _built(sanitizer: Sanitizer) -> Path:
+    sources = [*CORE.glob("tpio_*.[ch]"), *SIM.rglob("*.[ch]")]
+    identity = cache.files_fingerprint(ROOT, sources, *sanitizer.flags)
+
+    def fill(folder: Path) -> None:
+        with step("compiling the C core against the simulated Windows"):
+            objects = [_compile_core(CORE, name, folder, sanitizer) for name in CORE_FILES]
+            objects += _compile_sim((*SIM_FILES, "schedule", "main"), folder, sanitizer)
+            _link(objects, folder / "sim", sanitizer)
+
+    return cache.make(cache.root() / f"sim-{identity}", fill)
+
+
+def _flags(sanitizer: Sanitizer) -> list[str]:
+    flags = [
+        "-std=gnu11",
+        "-g",
+        "-O1",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-fno-omit-frame-pointer",
+        f"-I{SIM / 'include'}",
+    ]
+    return [*flags, "-DSIM_FREE"] if sanitizer.free else flags
+
+
+def _compile(source: Path, target: Path, flags: Iterable[str]) -> Path:
+    command = ["gcc", *flags, "-c", source, "-o", target]
+    run_quietly(command, what=f"compiling {source.name}", advice="this is a mistake in tpio's sources")
+    return target
+
+
+def _compile_core(folder: Path, name: str, into: Path, sanitizer: Sanitizer) -> Path:
+    flags = [*_flags(sanitizer), *sanitizer.flags, "-include", str(SIM / "allocator.h")]
+    return _compile(folder / f"tpio_{name}.c", into / f"tpio_{name}.o", flags)
+
+
+def _compile_sim(names: Iterable[str], into: Path, sanitizer: Sanitizer) -> list[Path]:
+    objects = []
+    for name in (*names, "free" if sanitizer.free else "coroutines"):
+        # For ThreadSanitizer, memory.c alone of the simulation is instrumented: it is the system's hand.
+        seen = not sanitizer.free or name == "memory"
+        flags = [*_flags(sanitizer), *(sanitizer.flags if seen else ())]
+        objects.append(_compile(SIM / f"{name}.c", into / f"{name}.o", flags))
+    return objects
+
+
+def _link(objects: Sequence[Path], program: Path, sanitizer: Sanitizer) -> None:
+    command = ["gcc", *sanitizer.flags, *objects, "-o", program, "-lpthread"]
+    run_quietly(command, what=f"linking {program.name}", advice="this is a mistake in tpio's sources")
+
+
+# ---- mutations -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Mutation:
+    name: str
+    file: str
+    lines: str
+    instead: str
+    verdict: str = ""
+
+    @property
+    def caught(self) -> bool:
+        return bool(self.verdict)
+
+
+def _mutations() -> int:
+    table = tomllib.loads((SIM / "mutations.toml").read_text())["mutation"]
+    mutations = [Mutation(one["name"], one["file"], one["lines"], one["with"]) for one in table]
+    sanitizer = SANITIZERS["asan"]
+    base = _built(sanitizer)
+    with step(f"{len(mutations)} mutations"), ThreadPoolExecutor(os.cpu_count()) as pool:
+        for mutation in pool.map(lambda one: _try(one, base, sanitizer), mutations):
+            say(f"{'caught' if mutation.caught else 'NOT CAUGHT'}: {mutation.name}: {mutation.verdict}")
+    _write_report(mutations)
+    missed = [one for one in mutations if not one.caught]
+    say(f"{len(mutations) - len(missed)} of {len(mutations)} were caught; the table is in {REPORT.relative_to(ROOT)}")
+    return 1 if missed else 0
+
+
+def _try(mutation: Mutation, base: Path, sanitizer: Sanitizer) -> Mutation:
+    with tempfile.TemporaryDirectory(prefix="tpio-mutation-") as name:
+        folder = Path(name)
+        for file in CORE.glob("tpio_*.[ch]"):
+            shutil.copy(file, folder)
+        target = folder / mutation.file
+        text = target.read_text()
+        if text.count(mutation.lines) != 1:
+            raise Failure(f"mutations.toml: {mutation.name!r} does not fit {mutation.file} any more; correct its lines")
+        target.write_text(text.replace(mutation.lines, mutation.instead))
+        changed = mutation.file.removeprefix("tpio_").removesuffix(".c")
+        objects = [file for file in base.glob("*.o") if file.name != f"tpio_{changed}.o"]
+        lenient = Sanitizer((*sanitizer.flags, "-Wno-error"))
+        objects.append(_compile_core(folder, changed, folder, lenient))
+        _link(objects, folder / "sim", sanitizer)
+        done = subprocess.run(
+            [folder / "sim", "--seconds", str(MUTATION_SECONDS)],
+            env={**os.environ, "SIM_NO_SHRINK": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+        )
+    if done.returncode:
+        mutation.verdict = _verdict(done.stdout)
+    return mutation
+
+
+def _verdict(output: str) -> str:
+    """What was noticed, in a few words, and by which seed."""
+    patterns = (r"BROKEN RULE \(thread [^)]*\): (.*)", r"runtime error: (.*)", r"(?:ERROR|WARNING): (\w+: [\w-]+)")
+    found = next((match[1] for pattern in patterns if (match := re.search(pattern, output))), "the program ended")
+    found = re.sub(r"0x[0-9a-f]+", "...", re.sub(r"\b\d+ \(", "(", found))
+    seed = re.search(r"--seed (\d+)", output)
+    return f"{found} (seed {seed[1]})" if seed else found
+
+
+def _write_report(mutations: Sequence[Mutation]) -> None:
+    def cell(text: str) -> str:
+        return text.replace("|", "\\|")
+
+    rows = [f"| {cell(one.name)} | `{one.file}` | {cell(one.verdict) or '**not caught**'} |" for one in mutations]
+    caught = sum(one.caught for one in mutations)
+    head = f"""# What the simulation notices
+
+The C core runs against a simulated Windows (`tests/win32sim/`). That proves something only if the simulation notices a
+mistake: so each line of the core that protects something is taken away or turned around, one at a time, and random
+schedules must break a rule. `python dev.py sim --mutations` does so and writes this page; the exact lines are in
+[tests/win32sim/mutations.toml](../tests/win32sim/mutations.toml).
+
+Caught: {caught} of {len(mutations)}, each within {MUTATION_SECONDS} seconds from seed 1.
+
+| taken away | file | what broke |
+|---|---|---|
+"""
+    REPORT.parent.mkdir(exist_ok=True)
+    REPORT.write_text(head + "\n".join(rows) + "\n")
+
+
+# ---- conformance -----------------------------------------------------------------------------------------------------
+
+
+def _conformance() -> int:
+    """The same small program against the simulation and against Windows or Wine: the same output."""
+    sanitizer = SANITIZERS["asan"]
+    wine.set_up()
+    system.need_cross_compiler()
+    with tempfile.TemporaryDirectory(prefix="tpio-conformance-") as name:
+        folder = Path(name)
+        objects = _compile_sim((*SIM_FILES, "conformance"), folder, sanitizer)
+        _link(objects, folder / "simulated", sanitizer)
+        simulated = subprocess.run([folder / "simulated"], stdout=subprocess.PIPE, encoding="utf-8").stdout
+        program = folder / "real.exe"
+        build = [system.CROSS_COMPILER, "-O1", "-g", SIM / "conformance.c", "-o", program, "-lws2_32"]
+        run_quietly(build, what="compiling conformance.c for Windows", advice="this is a mistake in tpio's sources")
+        code, real = wine.capture(program, [], env=os.environ)
+    print(real, end="")
+    if code or simulated != real:
+        say("the simulation and the real thing differ; the simulation says:")
+        print(simulated, end="")
+        return 1
+    say("the simulation and the real thing agree")
+    return 0

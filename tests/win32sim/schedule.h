@@ -1,0 +1,14 @@
+#ifndef WIN32SIM_SCHEDULE_H
+#define WIN32SIM_SCHEDULE_H
+
+#include <stdint.h>
+
+typedef struct schedule_options {
+    int threads, steps; /* 0: the seed decides */
+    int faults;         /* calls fail one in so many; 0: never; -1: the seed decides */
+} schedule_options;
+
+/* Runs one schedule; ends the process when a rule is broken. */
+void schedule_run(uint64_t seed, const schedule_options *options);
+
+#endif
