@@ -422,6 +422,17 @@ cdef class Handle:
                                  PyBytes_AS_STRING(buffer), <DWORD>size)
         return future.started(status)
 
+    def _connect_pipe(self, finish):
+        """ConnectNamedPipe: ends when a client has opened this instance.
+
+        https://learn.microsoft.com/windows/win32/api/namedpipeapi/nf-namedpipeapi-connectnamedpipe
+        """
+        cdef FutureBase future = self.begin(CUSTOM)
+        future.extra = finish
+        future.submitted = True
+        Py_INCREF(future)  # the system's
+        return future.started(core.tpio_connect_pipe(&future.op, self.native))
+
     # ---- the end ----------------------------------------------------------------------------------------------------
 
     def cancel(self):

@@ -352,14 +352,3 @@ cdef class PipeHandle(Handle):
         """Holds a handle that is not overlapped, for a child: it can be inherited and closed, not read or written."""
         self.plain = <HANDLE>handle
         self.owns = True
-
-    def _connect_pipe(self, finish):
-        """ConnectNamedPipe: ends when a client has opened this instance.
-
-        https://learn.microsoft.com/windows/win32/api/namedpipeapi/nf-namedpipeapi-connectnamedpipe
-        """
-        cdef FutureBase future = self.begin(CUSTOM)
-        future.extra = finish
-        future.submitted = True
-        Py_INCREF(future)  # the system's
-        return future.started(core.tpio_connect_pipe(&future.op, self.native))
