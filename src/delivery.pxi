@@ -83,10 +83,14 @@ cdef void deliver_all() noexcept:
 cdef void make_ready(FutureBase future, bint others_follow) noexcept:
     """A future has ended and has callbacks: they run when no other future waits for its end behind them."""
     global ready_first, ready_last, ready_count
+    cdef core.tpio_thread *thread
     if TPIO_FREE_THREADED:
         if others_follow:
-            hand_over(future)
+            hand_over(future, None)
         else:
+            thread = core.tpio_thread_current()
+            if thread != NULL:
+                core.tpio_callback_may_block(thread.instance)
             future.run_callbacks()
         return
     if future.next_ready is not None or ready_last is future:
@@ -104,8 +108,8 @@ cdef void run_ready() noexcept:
     global ready_first, ready_last, ready_count, ready_taken
     cdef core.tpio_thread *thread = core.tpio_thread_current()
     cdef FutureBase future
-    if thread != NULL:
-        thread.nested += 1  # what is done at once inside comes back here instead of nesting
+    if thread != NULL and ready_first is not None:
+        core.tpio_callback_may_block(thread.instance)
     while ready_first is not None:
         future = ready_first
         ready_first = future.next_ready
@@ -117,8 +121,6 @@ cdef void run_ready() noexcept:
         if ready_count != 0:
             arm_watch()
         future.run_callbacks()
-    if thread != NULL:
-        thread.nested -= 1
 
 
 cdef void arm_watch() noexcept nogil:
@@ -141,27 +143,55 @@ cdef void __stdcall on_watch(void *instance, void *context, void *timer) noexcep
     if ready_taken != watch_seen:
         arm_watch()
     elif enter_python():
+        begin_callback(instance)
         with gil:
             arm_watch()  # we may get stuck too
             run_ready()
+        end_callback()
         leave_python()
+
+
+# Threads of the process's own pool, which belong to no pool of ours.
+
+cdef void begin_callback(void *instance) noexcept nogil:
+    cdef core.tpio_thread *thread = core.tpio_thread_current()
+    if thread != NULL:
+        thread.depth += 1
+        thread.instance = instance
+
+
+cdef void end_callback() noexcept nogil:
+    cdef core.tpio_thread *thread = core.tpio_thread_current()
+    if thread != NULL:
+        thread.depth -= 1
+        thread.instance = NULL
 
 
 cdef void __stdcall on_handed_over(void *instance, void *context) noexcept nogil:
     if enter_python():
+        begin_callback(instance)
+        core.tpio_callback_may_block(instance)
         with gil:
-            future = <FutureBase>context
-            Py_DECREF(future)
-            (<FutureBase>future).run_callbacks()
+            run_handed_over(<object>context)
+            Py_DECREF(<object>context)
+        end_callback()
         leave_python()
 
 
-cdef void hand_over(FutureBase future) noexcept:
-    """A future's callbacks on a thread of their own."""
-    Py_INCREF(future)
-    if not TrySubmitThreadpoolCallback(<void *>on_handed_over, <PyObject *>future, NULL):
-        Py_DECREF(future)
-        future.run_callbacks()
+cdef void run_handed_over(tuple what) noexcept:
+    if what[1] is None:
+        (<FutureBase>what[0]).run_callbacks()
+    else:
+        (<FutureBase>what[0]).run_callback(what[1])
+
+
+cdef void hand_over(FutureBase future, object callback) noexcept:
+    """A callback of a future that is done, or all of them (None), on another thread."""
+    what = (future, callback)
+    Py_INCREF(what)
+    if not TrySubmitThreadpoolCallback(<void *>on_handed_over, <PyObject *>what, NULL):
+        Py_DECREF(what)
+        run_handed_over(what)
 
 
 watch_timer = CreateThreadpoolTimer(<void *>on_watch, NULL, NULL)

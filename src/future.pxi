@@ -347,10 +347,13 @@ cdef class FutureBase:
             if type(callbacks) is not list:
                 callbacks = (callbacks,)
             for callback in callbacks:
-                try:
-                    callback(self)
-                except BaseException:
-                    PyErr_WriteUnraisable(<PyObject *>callback)
+                self.run_callback(callback)
+
+    cdef void run_callback(self, object callback) noexcept:
+        try:
+            callback(self)
+        except BaseException:
+            PyErr_WriteUnraisable(<PyObject *>callback)
 
     # ---- concurrent.futures.Future ----------------------------------------------------------------------------------
 
@@ -442,15 +445,17 @@ cdef class FutureBase:
         cdef bint now
         with cython.critical_section(self):
             self.shared = True
-            if self.callbacks is None:
+            now = self.state >= CANCELLED
+            if now:
+                pass  # those that were added earlier run on their own thread, perhaps just now
+            elif self.callbacks is None:
                 self.callbacks = fn
             elif type(self.callbacks) is list:
                 self.callbacks.append(fn)
             else:
                 self.callbacks = [self.callbacks, fn]
-            now = self.state >= CANCELLED
         if now:
-            run_at_once(self)
+            run_at_once(self, fn)
 
     def set_running_or_notify_cancel(self):
         """For executors: the function is about to begin. False: it was cancelled."""
@@ -553,23 +558,22 @@ cdef class FutureBase:
 
 
 cdef enum:
-    DEEPEST = 8
+    DEEPEST = 32
 
 
-cdef int run_at_once(FutureBase future) except -1:
-    """The callbacks of a future that is done when they are added. A chain of operations that all complete at once would
-    recurse without end: from some depth on they queue, and run after the outer ones have returned."""
+cdef int run_at_once(FutureBase future, object callback) except -1:
+    """The callback of a future that is done when it is added. A chain of operations that all complete at once would
+    recurse without end: from some depth on it goes on on another thread. (Not later on this one: what it is inside of
+    may be waiting for it.)"""
     cdef core.tpio_thread *thread = core.tpio_thread_current()
-    if thread != NULL and thread.nested >= DEEPEST:
-        make_ready(future, True)
-        return 0
-    if thread != NULL:
+    if thread == NULL:
+        future.run_callback(callback)
+    elif thread.nested >= DEEPEST:
+        hand_over(future, callback)
+    else:
         thread.nested += 1
-    future.run_callbacks()
-    if thread != NULL:
+        future.run_callback(callback)
         thread.nested -= 1
-        if thread.nested == 0:
-            run_ready()
     return 0
 
 

@@ -221,6 +221,7 @@ cdef void work() noexcept nogil:
     cdef core.tpio_thread *thread = core.tpio_thread_current()
     cdef core.tpio_op *op = thread.carried
     thread.carried = NULL
+    core.tpio_callback_may_block(thread.instance)
     if enter_python():
         with gil:
             run_function(<FutureBase>op.user)

@@ -5,6 +5,7 @@
 
 static DWORD core__fls = FLS_OUT_OF_INDEXES;
 static void (*core__on_exit)(tpio_thread *thread);
+static BOOL core__on_wine;
 
 /* ---- threads ----------------------------------------------------------------------------------------------------
  * A record lives in fiber-local storage because that has a destructor: the pool's threads end when the system thinks
@@ -46,7 +47,7 @@ void tpio_thread_on_exit(void (*fn)(tpio_thread *thread))
     core__on_exit = fn;
 }
 
-tpio_thread *tpio__thread_enter(tpio_pool *pool)
+tpio_thread *tpio__thread_enter(tpio_pool *pool, PTP_CALLBACK_INSTANCE instance)
 {
     tpio_thread *thread = tpio_thread_current();
 
@@ -58,13 +59,25 @@ tpio_thread *tpio__thread_enter(tpio_pool *pool)
         InterlockedIncrement(&pool->thread_count);
     }
     thread->depth++;
+    thread->instance = instance;
     return thread;
 }
 
 void tpio__thread_leave(tpio_thread *thread)
 {
-    if (thread != NULL)
-        thread->depth--;
+    if (thread == NULL)
+        return;
+    thread->depth--;
+    thread->instance = NULL;
+}
+
+void tpio_callback_may_block(PTP_CALLBACK_INSTANCE instance)
+{
+    /* Wine starts a thread when something is queued and all threads are busy, and one that has been woken but has not
+     * yet begun is not busy for it: of a few callbacks queued at once, some wait behind the first however long that
+     * takes. When the first begins it is busy, and this call starts the thread that was missed. */
+    if (core__on_wine && instance != NULL)
+        CallbackMayRunLong(instance);
 }
 
 DWORD tpio_init(void)
@@ -75,6 +88,7 @@ DWORD tpio_init(void)
     if (!GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_PIN | GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS,
                             (LPCWSTR)(void *)&core__fls, &self))
         return GetLastError();
+    core__on_wine = GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "wine_get_version") != NULL;
     core__fls = FlsAlloc(core__thread_ended);
     return core__fls != FLS_OUT_OF_INDEXES ? ERROR_SUCCESS : GetLastError();
 }

@@ -276,6 +276,7 @@ DWORD tpio_init(void);
 typedef struct tpio_thread {
     tpio_pool *pool; /* whose thread this is; NULL for the program's own threads */
     LONG depth;      /* > 0: inside a callback */
+    PTP_CALLBACK_INSTANCE instance; /* which; NULL outside */
     HANDLE event;    /* the binding's: what a blocked thread waits on; closed with the record */
     void *attached;  /* the binding's: a thread state of Python */
     tpio_op *carried; /* the binding's: from complete to the tail */
@@ -283,6 +284,10 @@ typedef struct tpio_thread {
 } tpio_thread;
 
 tpio_thread *tpio_thread_current(void);
+
+/* In a callback, before what may block: sees to it that completions which are queued behind it find another thread.
+ * Windows does that by itself, and there this does nothing. */
+void tpio_callback_may_block(PTP_CALLBACK_INSTANCE instance);
 
 /* Called on a thread that ends, with its record, before the record is freed. Must not block. */
 void tpio_thread_on_exit(void (*fn)(tpio_thread *thread));

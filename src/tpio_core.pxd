@@ -135,11 +135,13 @@ cdef extern from "tpio_core.h" nogil:
     ctypedef struct tpio_thread:
         tpio_pool *pool
         LONG depth
+        void *instance
         HANDLE event
         void *attached
         tpio_op *carried
         LONG nested
     tpio_thread *tpio_thread_current()
+    void tpio_callback_may_block(void *instance)
     void tpio_thread_on_exit(void (*fn)(tpio_thread *thread) noexcept nogil)
 
 # What the binding uses of Windows itself.

@@ -39,7 +39,8 @@ struct tpio_handle {
 };
 
 /* tpio_core.c */
-tpio_thread *tpio__thread_enter(tpio_pool *pool); /* at the start of every callback; NULL: no memory, no matter */
+/* At the start of every callback; NULL: no memory, no matter. */
+tpio_thread *tpio__thread_enter(tpio_pool *pool, PTP_CALLBACK_INSTANCE instance);
 void tpio__thread_leave(tpio_thread *thread);
 DWORD tpio__extension_find(tpio_verb verb, SOCKET socket); /* nothing to do for verbs that have a function */
 void tpio__extension_get(tpio_verb verb, void *function, size_t size); /* after find */

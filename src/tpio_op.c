@@ -204,7 +204,7 @@ void CALLBACK tpio__op_io_callback(PTP_CALLBACK_INSTANCE instance, PVOID context
 {
     tpio_handle *handle = context;
     tpio_op *op = overlapped; /* its first member */
-    tpio_thread *thread = tpio__thread_enter(handle->pool);
+    tpio_thread *thread = tpio__thread_enter(handle->pool, instance);
     tpio_tail_fn tail = NULL;
 
     (void)io;

@@ -121,7 +121,7 @@ static void CALLBACK timer__callback(PTP_CALLBACK_INSTANCE instance, PVOID conte
     (void)timer;
     if (!tpio__pool_enter(pool))
         return; /* closed: its timers were taken by the closer */
-    thread = tpio__thread_enter(pool);
+    thread = tpio__thread_enter(pool, instance);
     DisassociateCurrentThreadFromCallback(instance);
     AcquireSRWLockExclusive(&pool->lock);
     now = timer__now();

@@ -54,7 +54,7 @@ static void CALLBACK wait__callback(PTP_CALLBACK_INSTANCE instance, PVOID contex
     if (!wait__try_take(pool, op))
         return; /* whoever took it waits for us */
     /* The operation's entry keeps the pool until it has ended. */
-    thread = tpio__thread_enter(pool);
+    thread = tpio__thread_enter(pool, instance);
     DisassociateCurrentThreadFromCallback(instance);
     wait__close(op);
     tpio__op_end(op, result == WAIT_OBJECT_0 ? ERROR_SUCCESS : WAIT_TIMEOUT, 0);

@@ -32,7 +32,7 @@ static void CALLBACK work__callback(PTP_CALLBACK_INSTANCE instance, PVOID contex
     (void)work;
     if (!tpio__pool_enter(pool))
         return;
-    thread = tpio__thread_enter(pool);
+    thread = tpio__thread_enter(pool, instance);
     DisassociateCurrentThreadFromCallback(instance);
     AcquireSRWLockExclusive(&pool->lock);
     op = pool->works.head;
