@@ -23,6 +23,10 @@ tpio_status tpio_op_classify(tpio_verb verb, DWORD error, int skip)
         /* A warning, not an error: the first part of a message was read, and its completion is queued. (Message pipes
          * never have skip, so that nobody needs to know whether skip would take this one back.) */
         return TPIO_PENDING;
+    case WSAEMSGSIZE:
+        /* The same warning in winsock's words when a datagram was longer than the buffer; but a failure when one that is
+         * sent is too long. */
+        return verb == TPIO_RECV || verb == TPIO_RECV_FROM ? TPIO_PENDING : TPIO_DONE;
     default:
         /* Among them ERROR_PIPE_CONNECTED, a success: the client was faster than ConnectNamedPipe. */
         return TPIO_DONE;

@@ -28,7 +28,7 @@ FAILURES = {
     "ERROR_NOACCESS": 998,
     "ERROR_NOTIFY_ENUM_DIR": 1022,
     "ERROR_INVALID_USER_BUFFER": 1784,
-    "WSAEMSGSIZE": 10040,
+    "WSAEMSGSIZE": 10040,  # but of a receive it is a warning
     "WSAECONNRESET": 10054,
     "WSAENOBUFS": 10055,
     "WSAENOTCONN": 10057,
@@ -57,7 +57,10 @@ VERBS = [
 @pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_failure_brings_no_completion(verb, skip):
-    assert {name: classify(verb, code, skip) for name, code in FAILURES.items()} == dict.fromkeys(FAILURES, "done")
+    wanted = dict.fromkeys(FAILURES, "done")
+    if verb in ("WSARecv", "WSARecvFrom"):
+        wanted["WSAEMSGSIZE"] = "pending"  # the first part of a datagram was received, and its completion is queued
+    assert {name: classify(verb, code, skip) for name, code in FAILURES.items()} == wanted
 
 
 @pytest.mark.parametrize("verb", VERBS)
