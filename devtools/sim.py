@@ -98,20 +98,19 @@ def _campaign(program: Path, start: int, seconds: float, sizes: Sequence[str]) -
 
 
 def _program(sanitizer: Sanitizer) -> Path:
-    return _built(sanitizer) / "sim"
-
-
-def _built(sanitizer: Sanitizer) -> Path:
     sources = [*CORE.glob("tpio_*.[ch]"), *SIM.rglob("*.[ch]")]
-    identity = cache.files_fingerprint(ROOT, sources, *sanitizer.flags)
+    builds = cache.root() / "builds" / "sim"
+    builds.mkdir(parents=True, exist_ok=True)
+    cache.prune(builds)
+    folder = builds / cache.files_fingerprint(ROOT, sources, *sanitizer.flags)
+    return cache.make(folder, lambda part: _fill(part, CORE, sanitizer)) / "sim"
 
-    def fill(folder: Path) -> None:
-        with step("compiling the C core against the simulated Windows"):
-            objects = [_compile_core(CORE, name, folder, sanitizer) for name in CORE_FILES]
-            objects += _compile_sim((*SIM_FILES, "schedule", "main"), folder, sanitizer)
-            _link(objects, folder / "sim", sanitizer)
 
-    return cache.make(cache.root() / f"sim-{identity}", fill)
+def _fill(folder: Path, core: Path, sanitizer: Sanitizer) -> None:
+    with step("compiling the C core against the simulated Windows"):
+        objects = [_compile_core(core, name, folder, sanitizer) for name in CORE_FILES]
+        objects += _compile_sim((*SIM_FILES, "schedule", "main"), folder, sanitizer)
+        _link(objects, folder / "sim", sanitizer)
 
 
 def _flags(sanitizer: Sanitizer) -> list[str]:
@@ -174,20 +173,26 @@ def _mutations() -> int:
     table = tomllib.loads((SIM / "mutations.toml").read_text())["mutation"]
     mutations = [Mutation(one["name"], one["file"], one["lines"], one["with"]) for one in table]
     sanitizer = SANITIZERS["asan"]
-    base = _built(sanitizer)
-    with step(f"{len(mutations)} mutations"), ThreadPoolExecutor(os.cpu_count()) as pool:
-        for mutation in pool.map(lambda one: _try(one, base, sanitizer), mutations):
-            say(f"{'caught' if mutation.caught else 'NOT CAUGHT'}: {mutation.name}: {mutation.verdict}")
+    with tempfile.TemporaryDirectory(prefix="tpio-mutations-") as name:
+        core, base = Path(name) / "core", Path(name) / "base"
+        core.mkdir()
+        base.mkdir()
+        for file in CORE.glob("tpio_*.[ch]"):  # as it is now, whatever somebody changes meanwhile
+            shutil.copy(file, core)
+        _fill(base, core, sanitizer)
+        with step(f"{len(mutations)} mutations"), ThreadPoolExecutor(os.cpu_count()) as pool:
+            for mutation in pool.map(lambda one: _try(one, core, base, sanitizer), mutations):
+                say(f"{'caught' if mutation.caught else 'NOT CAUGHT'}: {mutation.name}: {mutation.verdict}")
     _write_report(mutations)
     missed = [one for one in mutations if not one.caught]
     say(f"{len(mutations) - len(missed)} of {len(mutations)} were caught; the table is in {REPORT.relative_to(ROOT)}")
     return 1 if missed else 0
 
 
-def _try(mutation: Mutation, base: Path, sanitizer: Sanitizer) -> Mutation:
+def _try(mutation: Mutation, core: Path, base: Path, sanitizer: Sanitizer) -> Mutation:
     with tempfile.TemporaryDirectory(prefix="tpio-mutation-") as name:
         folder = Path(name)
-        for file in CORE.glob("tpio_*.[ch]"):
+        for file in core.iterdir():
             shutil.copy(file, folder)
         target = folder / mutation.file
         text = target.read_text()
@@ -257,7 +262,16 @@ def _conformance() -> int:
         _link(objects, folder / "simulated", sanitizer)
         simulated = subprocess.run([folder / "simulated"], stdout=subprocess.PIPE, encoding="utf-8").stdout
         program = folder / "real.exe"
-        build = [system.CROSS_COMPILER, "-O1", "-g", SIM / "conformance.c", "-o", program, "-lws2_32"]
+        build = [
+            system.CROSS_COMPILER,
+            "-O1",
+            "-g",
+            SIM / "conformance.c",
+            "-o",
+            program,
+            "-lws2_32",
+            "-lsynchronization",
+        ]
         run_quietly(build, what="compiling conformance.c for Windows", advice="this is a mistake in tpio's sources")
         code, real = wine.capture(program, [], env=os.environ)
     print(real, end="")

@@ -26,6 +26,7 @@ typedef struct request {
     bool patient;   /* ends only when it is cancelled */
     bool cancelled; /* ends soon */
     bool slow;      /* never ends at once */
+    bool connects;
     struct sockaddr *name;
     int *name_size;
 } request;
@@ -420,6 +421,8 @@ static void hang_up(sim_object *object)
 /* One end of a pipe that behaves: an error or success at once, or ERROR_IO_PENDING. */
 static DWORD pipe_call(sim_object *file, const request *new, DWORD *bytes)
 {
+    if (new->connects)
+        return ERROR_PIPE_CONNECTED;
     *bytes = new->size;
     if (new->reads) {
         message *first = file->messages;
@@ -540,7 +543,7 @@ BOOL WriteFile(HANDLE file, const void *buffer, DWORD size, DWORD *bytes, OVERLA
 
 BOOL ConnectNamedPipe(HANDLE file, OVERLAPPED *overlapped)
 {
-    BOOL ok = io_call("ConnectNamedPipe", file, overlapped, (request){0}, NULL);
+    BOOL ok = io_call("ConnectNamedPipe", file, overlapped, (request){.connects = true}, NULL);
 
     /* An error like any other, only with another name. */
     return !ok && GetLastError() == WSAECONNRESET ? sim_result(ERROR_PIPE_CONNECTED) : ok;

@@ -377,6 +377,14 @@ void DisassociateCurrentThreadFromCallback(PTP_CALLBACK_INSTANCE instance)
     sim_yield();
 }
 
+BOOL CallbackMayRunLong(PTP_CALLBACK_INSTANCE instance)
+{
+    sim_call("CallbackMayRunLong");
+    if (sim_self()->instance != instance)
+        sim_broken("CallbackMayRunLong for another thread's callback");
+    return sim_chance(2); /* whether another thread is to be had */
+}
+
 /* ---- what all objects have in common ---------------------------------------------------------------------------- */
 
 static bool no_callbacks(void *argument)

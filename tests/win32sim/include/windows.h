@@ -179,6 +179,7 @@ void CloseThreadpool(PTP_POOL pool);
 void SetThreadpoolThreadMaximum(PTP_POOL pool, DWORD most);
 BOOL SetThreadpoolThreadMinimum(PTP_POOL pool, DWORD least);
 void DisassociateCurrentThreadFromCallback(PTP_CALLBACK_INSTANCE instance);
+BOOL CallbackMayRunLong(PTP_CALLBACK_INSTANCE instance);
 
 PTP_IO CreateThreadpoolIo(HANDLE file, PTP_WIN32_IO_CALLBACK callback, PVOID context, TP_CALLBACK_ENVIRON *environ_);
 void StartThreadpoolIo(PTP_IO io);
