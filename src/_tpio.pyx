@@ -59,6 +59,7 @@ cdef extern from "Python.h":
     void PyEval_RestoreThread(PyThreadState *state) nogil
     void PyThreadState_Clear(PyThreadState *state)
     void PyThreadState_DeleteCurrent()
+    void PyErr_SetObject(object type, object value)
     void PyErr_WriteUnraisable(PyObject *where)
     const Py_ssize_t PY_SSIZE_T_MAX
     Py_ssize_t Py_REFCNT(object o)

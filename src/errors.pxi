@@ -39,6 +39,12 @@ def winerror(int code, filename=None):
     return error
 
 
+def report_unraisable(error, where):
+    """Hands an exception that nobody can catch to sys.unraisablehook."""
+    PyErr_SetObject(type(error), error)
+    PyErr_WriteUnraisable(<PyObject *>where)
+
+
 cdef object _format(int code):
     from ctypes import FormatError
     return FormatError(code).strip()

@@ -352,8 +352,8 @@ cdef class FutureBase:
     cdef void run_callback(self, object callback) noexcept:
         try:
             callback(self)
-        except BaseException:
-            PyErr_WriteUnraisable(<PyObject *>callback)
+        except BaseException as error:
+            report_unraisable(error, callback)
 
     # ---- concurrent.futures.Future ----------------------------------------------------------------------------------
 

@@ -269,10 +269,18 @@ def sleep(seconds, *, window=0, pool=None):
     later still, so that the system can serve several timers at once. Can be cancelled.
     https://learn.microsoft.com/windows/win32/api/threadpoolapiset/nf-threadpoolapiset-setthreadpooltimer
     """
+    return call_after(None, seconds, window, pool)
+
+
+def call_after(callback, seconds, window, pool):
+    """sleep(), with a done callback that is there from the beginning: it never runs inside this call."""
     cdef double length = _seconds(seconds, "the length of a sleep")
     cdef double late = min(_seconds(window, "the window"), 4e6)
     cdef PoolBase where = default_pool() if pool is None else pool
     cdef FutureBase future = where.launch(NOTHING)
+    if callback is not None:
+        future.shared = True
+        future.callbacks = callback
     cdef int64_t nanoseconds = <int64_t>(length * 1e9) + 1 if length < 9e9 else <int64_t>9e18
     return future.started(core.tpio_sleep(&future.op, where.native, nanoseconds if length > 0 else 0,
                                           <DWORD>(late * 1000)))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
-from ._tpio import Future, Pool, sleep
+from . import _tpio
+from ._tpio import Future, Pool
 
 
 class Timer:
@@ -16,7 +16,8 @@ class Timer:
 
     Never early; the system's timers have a resolution of about 16 ms. Calls do not overlap: one that takes longer than
     the period makes the next ones fall away. window: seconds by which a call may be later, so that the system can serve
-    several timers at once. An exception from the callback goes to sys.unraisablehook, and the timer goes on.
+    several timers at once. An exception from the callback goes to sys.unraisablehook, and the timer goes on. It lives
+    until it has ended, whether there is a reference to it or not.
     https://learn.microsoft.com/windows/win32/api/threadpoolapiset/nf-threadpoolapiset-setthreadpooltimer
     """
 
@@ -37,10 +38,11 @@ class Timer:
         self._period = period
         self._window = window
         self._pool = pool
-        self._lock = threading.Lock()
+        self._sleep: Future[None] | None = None
+        self._lock = threading.RLock()
         self._due = time.perf_counter() + delay
-        self._sleep: Future[None] | None = sleep(delay, window=window, pool=pool)
-        self._sleep.add_done_callback(self._fire)
+        with self._lock:  # it may fire at once
+            self._sleep = _tpio.call_after(self._fire, delay, window, pool)
 
     def cancel(self) -> bool:
         """Stops the timer; may be called anywhere, also in the callback. True: it will not call any more because of this
@@ -58,17 +60,18 @@ class Timer:
         return self._callback is not None
 
     def _fire(self, slept: Future[None]) -> None:
+        over = slept.cancelled() or slept.exception() is not None  # with its pool, or for lack of memory
         with self._lock:
             callback = self._callback
             self._sleep = None
-            if self._period is None or slept.cancelled():  # cancelled: with its pool
+            if self._period is None or over:
                 self._callback = None
-        if callback is None or slept.cancelled():
+        if callback is None or over:
             return
         try:
             callback()
         except BaseException as error:
-            sys.unraisablehook(_Unraisable(error, callback))
+            _tpio.report_unraisable(error, callback)
         if self._period is not None:
             self._again(self._period)
 
@@ -81,22 +84,9 @@ class Timer:
             if self._callback is None:
                 return
             try:
-                self._sleep = slept = sleep(max(self._due - now, 0), window=self._window, pool=self._pool)
+                self._sleep = _tpio.call_after(self._fire, max(self._due - now, 0), self._window, self._pool)
             except RuntimeError:  # the pool was closed
                 self._callback = None
-                return
-        slept.add_done_callback(self._fire)
 
     def __repr__(self) -> str:
         return f"<tpio.Timer {'active' if self.active else 'ended'}>"
-
-
-class _Unraisable:
-    """What sys.unraisablehook takes."""
-
-    def __init__(self, error: BaseException, where: object) -> None:
-        self.exc_type = type(error)
-        self.exc_value = error
-        self.exc_traceback = error.__traceback__
-        self.err_msg = "Exception ignored in the callback of a tpio.Timer"
-        self.object = where
