@@ -33,9 +33,6 @@ static void CALLBACK work__callback(PTP_CALLBACK_INSTANCE instance, PVOID contex
     if (!tpio__pool_enter(pool))
         return;
     thread = tpio__thread_enter(pool, instance);
-    /* What runs here is somebody's function, and may block. The pool must not count on this thread for the completions
-     * and functions that are queued behind it: this asks for another while they are, within the pool's maximum. */
-    CallbackMayRunLong(instance);
     DisassociateCurrentThreadFromCallback(instance);
     AcquireSRWLockExclusive(&pool->lock);
     op = pool->works.head;
