@@ -27,6 +27,7 @@ typedef struct request {
     bool cancelled; /* ends soon */
     bool slow;      /* never ends at once */
     bool connects;
+    bool winsock;   /* reports errors in its own words */
     struct sockaddr *name;
     int *name_size;
 } request;
@@ -460,6 +461,8 @@ static DWORD chance_call(const sim_object *file, const request *new, DWORD *byte
 {
     static const DWORD errors[] = {ERROR_BROKEN_PIPE, ERROR_NO_SYSTEM_RESOURCES, WSAECONNRESET};
 
+    if (new->winsock && !new->reads && sim_chance(20))
+        return WSAEMSGSIZE; /* too long to be sent: a failure, unlike the same error of a receive */
     if (sim_fault(ERROR_NOT_ENOUGH_MEMORY))
         return ERROR_NOT_ENOUGH_MEMORY;
     if (sim_chance(10))
@@ -520,6 +523,8 @@ static BOOL io_call(const char *name, HANDLE handle, OVERLAPPED *overlapped, req
     sim_yield();
     if (late != NULL && error == 0)
         sim_touch_word(late, 0);
+    if (new.winsock && error == ERROR_MORE_DATA)
+        error = WSAEMSGSIZE;
     return sim_result(error);
 }
 
@@ -585,6 +590,7 @@ static int message_call(const char *name, SOCKET socket, WSABUF *list, DWORD cou
 {
     for (DWORD i = 0; i < count; i++)
         add_buffer(&new, list[i].buf, list[i].len);
+    new.winsock = true;
     return io_call(name, (HANDLE)socket, overlapped, new, late) ? 0 : -1;
 }
 

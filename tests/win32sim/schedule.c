@@ -321,7 +321,7 @@ static void act_bind(void)
         kind |= SIM_SYNCHRONOUS;
     if (sim_chance(2))
         kind |= SIM_HELD;
-    if (!(flags & (TPIO_SKIP | TPIO_SOCKET)) && sim_chance(2))
+    if (!(flags & TPIO_SKIP) && sim_chance(2)) /* no message pipe and no datagram socket has skip */
         kind |= SIM_MESSAGE;
     file = sim_chance(20) ? SIM_BAD_HANDLE : sim_file_open(kind);
     error = tpio_handle_bind(accounts[account].pool, file, flags, &handle, &why);
