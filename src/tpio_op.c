@@ -20,13 +20,13 @@ tpio_status tpio_op_classify(tpio_verb verb, DWORD error, int skip)
     case ERROR_IO_PENDING: /* == WSA_IO_PENDING */
         return TPIO_PENDING;
     case ERROR_MORE_DATA:
-        /* A warning, not an error: the first part of a message was read, and its completion is queued. (Message pipes
-         * never have skip, so that nobody needs to know whether skip would take this one back.) */
-        return TPIO_PENDING;
+        /* A warning, not an error: the first part of what there is was put out. To the system that is a success: its
+         * completion is queued, or skipped. */
+        return skip ? TPIO_DONE : TPIO_PENDING;
     case WSAEMSGSIZE:
-        /* The same warning in winsock's words when a datagram was longer than the buffer; but a failure when one that is
-         * sent is too long. */
-        return verb == TPIO_RECV || verb == TPIO_RECV_FROM ? TPIO_PENDING : TPIO_DONE;
+        /* The same in winsock's words when a datagram was longer than the buffer; but a failure when one that is sent is
+         * too long. */
+        return (verb == TPIO_RECV || verb == TPIO_RECV_FROM) && !skip ? TPIO_PENDING : TPIO_DONE;
     default:
         /* Among them ERROR_PIPE_CONNECTED, a success: the client was faster than ConnectNamedPipe. */
         return TPIO_DONE;
@@ -198,7 +198,8 @@ static tpio_status op__submit(tpio_op *op, tpio_handle *handle, tpio_verb verb, 
     CancelThreadpoolIo(handle->io); /* takes the expectation back; it cancels no I/O */
 done:
     /* A call that was done at once has left its count where an asynchronous one would. */
-    tpio__op_end(op, op__result(op, error, FALSE), error == 0 ? (DWORD)op->overlapped.InternalHigh : 0);
+    tpio__op_end(op, op__result(op, error, FALSE),
+                 error == 0 || error == ERROR_MORE_DATA || error == WSAEMSGSIZE ? (DWORD)op->overlapped.InternalHigh : 0);
     tpio__handle_leave(handle, TPIO_USER | TPIO_INFLIGHT);
     return TPIO_DONE;
 }

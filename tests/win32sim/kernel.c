@@ -470,7 +470,7 @@ static DWORD chance_call(const sim_object *file, const request *new, DWORD *byte
     if (new->slow || !sim_chance(4))
         return ERROR_IO_PENDING;
     *bytes = random_bytes(new);
-    if ((file->flags & SIM_MESSAGE) && !file->skip && new->reads && sim_chance(2)) {
+    if ((file->flags & SIM_MESSAGE) && new->reads && sim_chance(2)) {
         *bytes = new->size;
         return ERROR_MORE_DATA;
     }
@@ -512,7 +512,7 @@ static BOOL io_call(const char *name, HANDLE handle, OVERLAPPED *overlapped, req
         sim_object_ref(file);
     } else if (error == 0 || error == ERROR_MORE_DATA) {
         transfer(&new, error, bytes);
-        if (error == 0 && file->skip)
+        if (file->skip)
             sim_io_refused(io);
         else
             sim_io_ended(io, overlapped, error, bytes);
