@@ -28,8 +28,47 @@ cdef extern from "tpio_win32.h" nogil:
     BOOL TrySubmitThreadpoolCallback(void *callback, void *context, void *environ)
 
 
+# Where a loop of tpio.aio takes its completions itself, without anybody else having taken the GIL for them.
+cdef struct Port:
+    core.tpio_queue queue
+    HANDLE event                # set when the queue becomes non-empty
+    LONG users                  # completions that are just being put in
+    LONG closed
+
+
+# What op.user points to: the Future around the operation, and the port that is to have it.
+cdef struct Owner:
+    void *future
+    Port *port
+
+
+cdef FutureBase future_of(core.tpio_op *op):
+    return <FutureBase>(<Owner *>op.user).future
+
+
+cdef core.tpio_tail_fn post(Port *port, core.tpio_op *op) noexcept nogil:
+    """Once it is in the queue, the operation may be gone, and so may what keeps the port: hence the count of users."""
+    cdef core.tpio_tail_fn tail = NULL
+    cdef core.tpio_op *following
+    InterlockedIncrement(&port.users)
+    if core.tpio_queue_put(&port.queue, op):
+        SetEvent(port.event)
+    if port.closed:  # nobody takes from it any more
+        op = core.tpio_queue_take(&port.queue)
+        while op != NULL:
+            following = op.next
+            if core.tpio_queue_put(&arrivals, op):
+                tail = deliver
+            op = following
+    InterlockedDecrement(&port.users)
+    return tail
+
+
 cdef core.tpio_tail_fn on_complete(core.tpio_op *op) noexcept nogil:
     cdef core.tpio_thread *thread
+    cdef Port *port = (<Owner *>op.user).port
+    if port != NULL:
+        return post(port, op)
     if TPIO_FREE_THREADED:
         thread = core.tpio_thread_current()
         if thread != NULL:
@@ -69,7 +108,7 @@ cdef void deliver_all() noexcept:
             break
         gather_wake_ups()
         while op != NULL:
-            future = <FutureBase>op.user
+            future = future_of(op)
             op = op.next
             future.conclude()
             if future.callbacks is not None and future.state >= CANCELLED:

@@ -44,6 +44,7 @@ cdef class FutureBase:
     """
 
     cdef core.tpio_op op         # the operation itself: the system has it while submitted
+    cdef Owner owner             # what op.user points to
     cdef Handle handle           # kept alive until the end
     cdef PoolBase pool
     cdef Py_buffer view          # the caller's buffer, pinned while it belongs to the system
@@ -594,7 +595,8 @@ cdef FutureBase new_future(int kind):
     """A Future without the ceremony of a call."""
     cdef FutureBase future = <FutureBase>future_type.tp_new(future_type, no_arguments, NULL)
     future.kind = kind
-    future.op.user = <void *>future
+    future.owner.future = <void *>future
+    future.op.user = &future.owner
     future.op.complete = on_complete
     return future
 

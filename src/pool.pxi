@@ -33,6 +33,8 @@ cdef class PoolBase:
     cdef core.tpio_pool *native
     cdef readonly object name
     cdef LONG functions          # of submit, that have not ended
+    cdef LONG running            # those of them that have begun
+    cdef core.LONG64 raised      # and those that have ended with an exception
     cdef bint shut               # shutdown() was called: no new functions
     cdef object __weakref__
 
@@ -110,14 +112,17 @@ cdef class PoolBase:
     def shutdown(self, wait=True, *, cancel_futures=False):
         """Refuses new functions; with `wait` returns when those submitted have ended. I/O of the pool goes on.
 
-        cancel_futures: those that have not begun are cancelled.
+        cancel_futures: those that have not begun are cancelled. On a thread of this pool it does not wait, since it would
+        be for itself.
         """
+        cdef core.tpio_thread *thread = core.tpio_thread_current()
+        cdef bint own_thread = thread != NULL and thread.depth > 0 and thread.pool == self.native
         cdef LONG left
         self.shut = True
         if cancel_futures:
             with nogil:
                 core.tpio_pool_cancel_work(self.native)
-        if wait and not inside_callback():
+        if wait and not own_thread:
             while True:
                 left = self.functions
                 if left == 0:
@@ -167,13 +172,20 @@ cdef class PoolBase:
         return self.native == NULL or core.tpio_pool_closing(self.native)
 
     def stats(self):
-        """PoolStats of now. Cheap; exact when nothing is going on."""
+        """PoolStats of now. Cheap; exact when nothing is going on.
+
+        A function is pending until it has returned (completed) or raised an exception (failed).
+        """
         cdef core.tpio_pool_stats stats
+        cdef LONG running
+        cdef core.LONG64 raised
         if self.native == NULL:
             raise RuntimeError("the pool was not initialized")
-        core.tpio_pool_get_stats(self.native, &stats)
-        return PoolStats(stats.pending, stats.submitted, stats.completed, stats.cancelled, stats.failed, stats.handles,
-                         stats.threads)
+        raised = self.raised
+        running = self.running
+        core.tpio_pool_get_stats(self.native, &stats)  # last: there a function has completed when it has got its thread
+        return PoolStats(stats.pending + running, stats.submitted, stats.completed - running - raised, stats.cancelled,
+                         stats.failed + raised, stats.handles, stats.threads)
 
     def __exit__(self, *exc_info):
         self.shutdown(wait=True)
@@ -224,8 +236,9 @@ cdef void work() noexcept nogil:
     core.tpio_callback_may_block(thread.instance)
     if enter_python():
         with gil:
-            run_function(<FutureBase>op.user)
-            Py_DECREF(<object>op.user)
+            future = future_of(op)
+            run_function(future)
+            Py_DECREF(future)
         leave_python()
 
 
@@ -240,6 +253,7 @@ cdef void run_function(FutureBase future) noexcept:
             future.state = RUNNING
         future.submitted = False
     if begin:
+        InterlockedIncrement(&pool.running)
         fn, args, kwargs = future.extra
         future.extra = None
         try:
@@ -248,6 +262,9 @@ cdef void run_function(FutureBase future) noexcept:
             state = FAILED
             result = error
         fn = args = kwargs = None
+        if state == FAILED:
+            InterlockedIncrement64(&pool.raised)
+        InterlockedDecrement(&pool.running)
         future.settle(state, result)
         result = None
         future.run_callbacks()
@@ -308,6 +325,12 @@ def wait(handle, timeout=None, *, pool=None):
         raise ValueError("a mutex cannot be waited for: it would belong to a thread of the pool, which cannot release it")
     if kind not in _WAITABLE:
         raise ValueError(f"an object of type {kind} cannot be waited for")
+    where.require_open()
+    if milliseconds == 0:  # just a look
+        signalled = WaitForSingleObject(object, 0)
+        if signalled == WAIT_FAILED:
+            raise winerror(GetLastError())
+        return done_future(signalled == WAIT_OBJECT_0)
     future = where.launch(SIGNALLED)
     return future.started(core.tpio_wait(&future.op, where.native, object, milliseconds))
 

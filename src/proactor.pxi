@@ -6,60 +6,104 @@
 
 
 cdef class ProactorInbox(LoopInbox):
-    """Completions for one loop. select() is for the loop's thread, wake() and the rest for any."""
+    """Completions for one loop. kick() and what delivers are for any thread, the rest for the loop's."""
 
-    cdef HANDLE event
+    cdef Port port
 
     def __cinit__(self):
         self.arrived = []
-        self.event = CreateEventW(NULL, False, False, NULL)
-        if self.event == NULL:
+        self.port.event = CreateEventW(NULL, False, False, NULL)
+        if self.port.event == NULL:
             raise winerror(GetLastError())
 
     def __dealloc__(self):
-        if self.event != NULL:
-            CloseHandle(self.event)
+        if self.port.event != NULL:
+            self.close()
+            CloseHandle(self.port.event)
 
     cdef int wake(self) except -1:
-        SetEvent(self.event)
+        SetEvent(self.port.event)
         return 0
 
     def kick(self):
         """Makes select() return: call_soon_threadsafe has put something in the loop."""
+        cdef bint kick
         with cython.critical_section(self):
             kick = not self.woken
             self.woken = True
         if kick:
-            SetEvent(self.event)
+            SetEvent(self.port.event)
+
+    cdef void conclude(self) noexcept:
+        """Ends the futures whose operations have come to the port; their Sinks are then in `arrived`."""
+        cdef core.tpio_op *op = core.tpio_queue_take(&self.port.queue)
+        cdef FutureBase future
+        while op != NULL:
+            future = future_of(op)
+            op = op.next
+            future.conclude()
+            if future.callbacks is not None and future.state >= CANCELLED:
+                hand_over(future, None)
+            Py_DECREF(future)  # the system's
+
+    cdef int await_event(self, DWORD milliseconds) except -1:
+        """Until something comes, the time is up, or Ctrl-C."""
+        cdef HANDLE events[2]
+        cdef DWORD count = 1
+        events[0] = self.port.event
+        if PyThread_get_thread_ident() == main_thread:
+            events[1] = _PyOS_SigintEvent()
+            if events[1] != NULL:
+                count = 2
+                ResetEvent(events[1])
+                PyErr_CheckSignals()
+        with nogil:
+            WaitForMultipleObjects(count, events, False, milliseconds)
+        if count == 2:
+            PyErr_CheckSignals()
+        return 0
 
     def select(self, timeout):
         """Waits at most `timeout` seconds (None: for ever) and returns the Sinks that have come, oldest first. Reacts to
         Ctrl-C in the main thread."""
-        cdef HANDLE events[2]
-        cdef DWORD count = 1, left = INFINITE
         cdef list arrived
-        if not self.woken and (timeout is None or timeout > 0):
-            events[0] = self.event
-            if timeout is not None:
-                left = <DWORD>min(timeout * 1000 + 0.999, 4e9)
-            if PyThread_get_thread_ident() == main_thread:
-                events[1] = _PyOS_SigintEvent()
-                if events[1] != NULL:
-                    count = 2
-                    ResetEvent(events[1])
-                    PyErr_CheckSignals()
-            with nogil:
-                WaitForMultipleObjects(count, events, False, left)
-            if count == 2:
-                PyErr_CheckSignals()
+        if timeout is not None and timeout < 0:
+            raise ValueError("negative timeout")
+        self.conclude()
+        if not self.woken and not self.arrived:
+            if timeout is None:
+                self.await_event(INFINITE)
+            elif timeout > 0:
+                self.await_event(<DWORD>min(timeout * 1000 + 0.999, 4e9))
+            self.conclude()
         with cython.critical_section(self):
-            if self.woken:
-                ResetEvent(self.event)
-                self.woken = False
+            self.woken = False
             arrived = self.arrived
             if arrived:
                 self.arrived = []
         return arrived
+
+    def await_end(self, FutureBase future, seconds):
+        """Blocks the loop until an operation that is being cancelled has ended, and its handle has what it brought. False:
+        it has not."""
+        cdef double deadline = monotonic() + seconds
+        cdef DWORD left
+        while True:
+            self.conclude()
+            if future.state >= CANCELLED:
+                return True
+            left = milliseconds_left(deadline)
+            if left == 0:
+                return False
+            self.await_event(min(left, 20))  # it may also end elsewhere, without this event
+
+    def close(self):
+        """What completes from now on is delivered on the pool's threads."""
+        InterlockedExchange(&self.port.closed, 1)
+        self.conclude()
+        while self.port.users != 0:
+            with nogil:
+                Sleep(0)
 
 
 cdef class Sink(Awaiter):
@@ -76,7 +120,11 @@ cdef class Sink(Awaiter):
 
     def attach(self):
         """False: the future has ended already, and nothing will be put into the inbox."""
-        return self.attach_to(self.future)
+        if not self.attach_to(self.future):
+            return False
+        # From now on it comes to the port; in the moment before, it went to the others' queue, which is as good.
+        self.future.owner.port = &(<ProactorInbox>self.inbox).port
+        return True
 
     @property
     def operation(self):
@@ -104,7 +152,3 @@ cdef class Sink(Awaiter):
             self.take_back()
         else:
             future.ask_to_cancel()
-
-    def wait_end(self, seconds):
-        """Blocks until the operation, which is being cancelled, has ended, and its handle has what it brought."""
-        return block_on(self.future, seconds, False)

@@ -139,7 +139,7 @@ class Proactor:
         if self._ending:
             ending = self._ending.pop(handle, None)
             if ending is not None:
-                ending.wait_end(PATIENCE)
+                cast(ProactorInbox, self._inbox).await_end(ending.operation, PATIENCE)
         return handle
 
     # ---- streams
@@ -263,15 +263,17 @@ class Proactor:
 
     def close(self) -> None:
         """Cancels what is pending and waits until it has ended. Idempotent."""
-        if self._inbox is None:
+        inbox = self._inbox
+        if inbox is None:
             return
         pending, self._pending = self._pending, set()
         for sink in pending:
             if not sink.target.done():
                 sink.target.cancel()
         for sink in pending:
-            sink.wait_end(PATIENCE)
+            inbox.await_end(sink.operation, PATIENCE)
         self._inbox = None
+        inbox.close()
 
     def __del__(self) -> None:
         self.close()
