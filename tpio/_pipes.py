@@ -13,7 +13,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from . import _tpio
 from ._steps import CANCELLED, FAILED, FINISHED
@@ -90,8 +90,8 @@ def _own(handle: int, pool: Pool | None = None) -> Pipe:
 def pipe(*, inherit: Literal["read", "write"] | None = None, pool: Pool | None = None) -> tuple[Pipe, Pipe]:
     """A pipe: (read end, write end).
 
-    inherit: "read" or "write" makes that end one for a child process: inheritable and synchronous, as programs expect of
-    their standard handles. Pass its fileno() on, then close it; it cannot be read or written here (BindError).
+    inherit: "read" or "write" makes that end one for a child process: inheritable and synchronous, as programs expect
+    of their standard handles. Pass its fileno() on, then close it; it cannot be read or written here (BindError).
     https://learn.microsoft.com/windows/win32/ipc/anonymous-pipe-operations
     """
     if inherit not in (None, "read", "write"):
@@ -210,20 +210,21 @@ class PipeListener:
         if connected.cancelled():  # nobody cancels it but by closing
             self.close()
             return
-        good = connected.exception() is None
-        seat = object()
         instance._anchor = None
+        good = connected.exception() is None
+        if good:
+            seat = object()
+            self._seats.add(seat)
+            instance._on_close = partial(_left, weakref.ref(self), seat)
+            future = self._place(instance)
         with self._lock:
             if self._listening is instance:
                 self._listening = None
-            if good:
-                self._seats.add(seat)
-                instance._on_close = partial(_left, weakref.ref(self), seat)
+        self._listen_again()
         if not good:
             instance.close()
-        self._listen_again()
-        if good:
-            self._hand_out(instance)
+        elif future is not None:
+            self._hand_out(instance, future)
 
     def _listen_again(self) -> None:
         try:
@@ -241,20 +242,22 @@ class PipeListener:
         for future in waiting:
             future._end(FAILED, error)
 
-    def _hand_out(self, instance: Pipe) -> None:
-        """Gives a connection to whoever has waited longest, or keeps it."""
-        while True:
-            with self._lock:
-                if self._closed:
-                    break
-                if not self._waiting:
-                    self._ready.append(instance)
-                    return
-                future = self._waiting.popleft()
-                self._keep_alive()
-            if future._end(FINISHED, instance):
-                return
+    def _place(self, instance: Pipe) -> Future[Pipe] | None:
+        """Whose connection it is: the future that has waited longest; None: it is kept, or closed with the listener."""
+        with self._lock:
+            if not self._closed:
+                if self._waiting:
+                    future = self._waiting.popleft()
+                    self._keep_alive()
+                    return future
+                self._ready.append(instance)
+                return None
         instance.close()
+        return None
+
+    def _hand_out(self, instance: Pipe, future: Future[Pipe] | None) -> None:
+        while future is not None and not future._end(FINISHED, instance):
+            future = self._place(instance)
 
     # ---- public
 
@@ -311,7 +314,7 @@ class PipeListener:
         """True after close()."""
         return self._closed
 
-    def __enter__(self) -> PipeListener:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -356,8 +359,8 @@ WAIT_SLICE = 250  # ms of one WaitNamedPipe, which cannot be interrupted: how la
 
 
 def open_pipe(name: str, *, timeout: float | None = None, pool: Pool | None = None) -> Future[Pipe]:
-    """Opens a named pipe as its client, for reading and writing. FileNotFoundError if there is no such pipe; waits while
-    every instance is busy, at most `timeout` seconds (TimeoutError).
+    """Opens a named pipe as its client, for reading and writing. FileNotFoundError if there is no such pipe; waits
+    while every instance is busy, at most `timeout` seconds (TimeoutError).
 
     The server can see who the client is, but cannot act in its name. A pipe with messages is read by messages.
     https://learn.microsoft.com/windows/win32/api/namedpipeapi/nf-namedpipeapi-waitnamedpipew
@@ -395,23 +398,29 @@ def open_pipe(name: str, *, timeout: float | None = None, pool: Pool | None = No
 
 
 def _open_client(name: str, timeout: float | None, cancelled: threading.Event, pool: Pool | None) -> Pipe | None:
-    deadline = None if timeout is None else time.monotonic() + timeout
     where = default_pool() if pool is None else pool
+    handle = _open_client_handle(name, timeout, cancelled, where)
+    if handle is None:
+        return None
+    try:
+        if _tpio.is_message_pipe(handle):
+            _tpio.set_message_mode(handle)
+    except BaseException:
+        _tpio.close_handle(handle)
+        raise
+    return _own(handle, where)
+
+
+def _open_client_handle(name: str, timeout: float | None, cancelled: threading.Event, pool: Pool) -> int | None:
+    """Blocks until there is an instance; None: cancelled, or the pool is closed."""
+    deadline = None if timeout is None else time.monotonic() + timeout
     flags = FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION
-    while not cancelled.is_set() and not where.closed:
+    while not cancelled.is_set() and not pool.closed:
         try:
-            handle = _tpio.create_file(name, GENERIC_READ | GENERIC_WRITE, 0, OPEN_EXISTING, flags)
+            return _tpio.create_file(name, GENERIC_READ | GENERIC_WRITE, 0, OPEN_EXISTING, flags)
         except OSError as error:
             if error.winerror != ERROR_PIPE_BUSY:
                 raise
-        else:
-            try:
-                if _tpio.is_message_pipe(handle):
-                    _tpio.set_message_mode(handle)
-            except BaseException:
-                _tpio.close_handle(handle)
-                raise
-            return _own(handle, where)
         patience = WAIT_SLICE
         if deadline is not None:
             patience = min(patience, int((deadline - time.monotonic()) * 1000) + 1)
