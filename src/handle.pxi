@@ -513,6 +513,11 @@ cdef class Handle:
         """The pool that it is bound to."""
         return self.pool_
 
+    @property
+    def _overlapped(self):
+        """For the façade: False for the end of a pipe that is for a child process."""
+        return self.native != NULL
+
     def __enter__(self):
         self.require_open()
         return self

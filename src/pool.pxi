@@ -315,6 +315,7 @@ def wait(handle, timeout=None, *, pool=None):
     cdef PoolBase where = default_pool() if pool is None else pool
     cdef FutureBase future
     cdef HANDLE object
+    cdef DWORD signalled
     if timeout is not None:
         milliseconds = <DWORD>min(_seconds(timeout, "the timeout") * 1000 + 0.999, 4e9)
     value = handle_value(handle if isinstance(handle, int) or hasattr(handle, "fileno") else

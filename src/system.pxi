@@ -355,7 +355,8 @@ cdef extern from *:
             CloseHandle(process.hProcess);
             goto close_job;
         }
-        ResumeThread(process.hThread);
+        if (!(flags & CREATE_SUSPENDED)) /* unless that is the caller's wish */
+            ResumeThread(process.hThread);
         CloseHandle(process.hThread);
         child->process = process.hProcess;
         child->id = process.dwProcessId;
@@ -380,8 +381,10 @@ cdef extern from *:
     BOOL GetExitCodeProcess(HANDLE process, DWORD *code) nogil
     BOOL DuplicateHandle(HANDLE from_process, HANDLE handle, HANDLE to_process, HANDLE *result, DWORD access, BOOL inherit,
                          DWORD options) nogil
+    HANDLE GetStdHandle(DWORD which) nogil
     enum:
         DUPLICATE_SAME_ACCESS
+        ERROR_DIRECTORY
 
 
 def start_process(program, command, environment, folder, DWORD flags, standard):
@@ -415,7 +418,7 @@ def start_process(program, command, environment, folder, DWORD flags, standard):
         error = tpio_start_process(program_text, line.text, block, folder_text, flags, handles, &child)
     PyMem_Free(block)
     if error != 0:
-        raise winerror(error, program or command)
+        raise winerror(error, folder if error == ERROR_DIRECTORY else program or command)
     return <uintptr_t>child.process, <uintptr_t>child.job, child.id
 
 
@@ -425,9 +428,20 @@ def terminate_job(size_t job, unsigned code):
         raise winerror(GetLastError())
 
 
+def standard_handle(int number):
+    """The HANDLE of this process's stdin (0), stdout (1) or stderr (2); 0 where there is none.
+
+    https://learn.microsoft.com/windows/console/getstdhandle
+    """
+    cdef HANDLE handle = GetStdHandle(<DWORD>(-10 - number))
+    return 0 if handle == INVALID_HANDLE_VALUE else <uintptr_t>handle
+
+
 def exit_code(size_t process):
-    """The exit code of a process that has ended."""
+    """The exit code of a process, None while it runs."""
     cdef DWORD code
+    if WaitForSingleObject(<HANDLE>process, 0) == WAIT_TIMEOUT:
+        return None
     if not GetExitCodeProcess(<HANDLE>process, &code):
         raise winerror(GetLastError())
     return code

@@ -164,6 +164,7 @@ cdef extern from "tpio_win32.h" nogil:
         ERROR_TIMEOUT
         WAIT_TIMEOUT
         WAIT_OBJECT_0
+        WAIT_FAILED
         INFINITE
         FILE_TYPE_UNKNOWN
         FILE_TYPE_DISK
@@ -185,6 +186,7 @@ cdef extern from "tpio_win32.h" nogil:
     BOOL SetEvent(HANDLE event)
     BOOL ResetEvent(HANDLE event)
     BOOL CloseHandle(HANDLE handle)
+    DWORD WaitForSingleObject(HANDLE handle, DWORD milliseconds)
     DWORD WaitForMultipleObjects(DWORD count, const HANDLE *handles, BOOL all, DWORD milliseconds)
     unsigned long long GetTickCount64()
     HANDLE CreateThread(void *security, size_t stack, void *start, void *argument, DWORD flags, DWORD *id)
@@ -193,6 +195,7 @@ cdef extern from "tpio_win32.h" nogil:
     LONG InterlockedDecrement(LONG *value)
     LONG InterlockedExchange(LONG *value, LONG new)
     LONG InterlockedCompareExchange(LONG *value, LONG new, LONG old)
+    LONG64 InterlockedIncrement64(LONG64 *value)
     LONG64 InterlockedExchange64(LONG64 *value, LONG64 new)
     LONG64 InterlockedExchangeAdd64(LONG64 *value, LONG64 by)
     LONG64 InterlockedCompareExchange64(LONG64 *value, LONG64 new, LONG64 old)

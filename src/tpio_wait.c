@@ -75,7 +75,8 @@ tpio_status tpio_wait(tpio_op *op, tpio_pool *pool, HANDLE object, DWORD millise
         return TPIO_CLOSED;
     tpio__op_begin(op, pool, TPIO_WAIT);
     op->args.wait.previous = op; /* not in the list: a cancel looks */
-    if (!DuplicateHandle(process, object, process, &op->args.wait.object, 0, FALSE, DUPLICATE_SAME_ACCESS)) {
+    /* Just the right to wait: the system's function raises an exception for a handle without. */
+    if (!DuplicateHandle(process, object, process, &op->args.wait.object, SYNCHRONIZE, FALSE, 0)) {
         error = GetLastError();
         goto failed_duplicate;
     }

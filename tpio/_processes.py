@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
+import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import CancelledError
 from typing import Any
 
 from . import _tpio
 from ._pipes import GENERIC_READ, GENERIC_WRITE, OPEN_EXISTING, Pipe, pipe
-from ._steps import Steps, steps, with_timeout
+from ._steps import CANCELLED, FAILED, FINISHED, Steps, steps, with_timeout
 from ._tpio import Future, default_pool, wait
 
 PIPE = subprocess.PIPE
@@ -29,7 +30,8 @@ CHUNK = 65536
 class Process:
     """A child started by `tpio.spawn`.
 
-    pid; args; stdin, stdout, stderr: our ends, Pipe or None; returncode: None until a wait() has seen the end.
+    pid; args; stdin, stdout, stderr: our ends, Pipe or None; returncode: None until wait(), poll() or communicate() has
+    seen the end. Close it, use it in a `with`, or drop it: the process goes on, and nothing of it is held any more.
     """
 
     def __init__(self, args: Any, process: int, job: int, pid: int, ends: Sequence[Pipe | None]) -> None:
@@ -39,97 +41,133 @@ class Process:
         self.returncode: int | None = None
         self._process = process
         self._job = job
+        self._lock = threading.Lock()  # between a use of the handles and their close
+        self._waits: set[Future[bool]] = set()
+        self._talk: Future[None] | None = None  # of the last communicate()
+        self._feed: Future[None] | None = None  # the input, which goes on when its communicate() has timed out
+        self._heard: tuple[list[bytes], list[bytes]] = ([], [])
 
     def wait(self, timeout: float | None = None) -> Future[int]:
         """Future of the exit code; TimeoutError when the process is still running after `timeout` seconds."""
+        _check_timeout(timeout)
+        if self.returncode is None:
+            self._require_open()
         return self._wait(timeout)
 
     @steps
     def _wait(self, timeout: float | None) -> Steps[int]:
-        if self.returncode is None:
-            if not (yield wait(self._process_handle(), timeout)):
+        while (code := self.poll()) is None:
+            if not (yield self._end(timeout)):
                 raise TimeoutError(f"process {self.pid} has not ended after {timeout} seconds")
-            if self.returncode is None:
-                self.returncode = _tpio.exit_code(self._process_handle())
-        return self.returncode
+            if not self._process:  # closed in this very moment
+                raise CancelledError()
+        return code
 
-    def _process_handle(self) -> int:
+    def _end(self, timeout: float | None) -> Future[bool]:
+        with self._lock:
+            self._require_open()
+            ended = wait(self._process, timeout)
+            self._waits.add(ended)
+        ended.add_done_callback(self._forget)
+        return ended
+
+    def _forget(self, ended: Future[bool]) -> None:
+        with self._lock:
+            self._waits.discard(ended)
+
+    def _require_open(self) -> None:
         if not self._process:
             raise ValueError("the process object is closed")
-        return self._process
 
     def communicate(self, input: Any = None, timeout: float | None = None) -> Future[tuple[bytes, bytes]]:
         """Writes `input` to stdin and closes it, reads stdout and stderr to their ends, all at the same time, and waits for
-        the process. Future of (stdout, stderr), b"" for those that are not pipes.
+        the process. Future of (stdout, stderr), b"" for those that are not pipes; they are closed then.
 
         After a TimeoutError, or a cancel, nothing is lost: what was read is in its `stdout` and `stderr` (of the
-        TimeoutError) and comes again, with the rest, from the next communicate().
+        TimeoutError) and comes again, with the rest, from the next communicate(), which takes no input: writing the
+        first one's goes on meanwhile. RuntimeError while another communicate() is under way.
         """
+        _check_timeout(timeout)
         if input is not None and self.stdin is None:
             raise ValueError("input needs stdin=PIPE")
-        if timeout is not None and not timeout >= 0:
-            raise ValueError("the timeout must not be negative")
-        talk = self._talk(b"" if input is None else input)
+        if self._talk is not None and not self._talk.done():
+            raise RuntimeError("communicate() is under way already")
+        if self.returncode is None:
+            self._require_open()
+        if input is not None and self._feed is not None:
+            raise ValueError("the input was given to an earlier communicate()")
+        if self.stdin is not None and self._feed is None and (input is not None or not self.stdin.closed):
+            self._feed = _feed(self.stdin, self.stdin.write(b"" if input is None else input))
+        self._talk = talk = self._talking()
         return self._in_time(with_timeout(talk, timeout, f"process {self.pid}"))
 
     @steps
-    def _in_time(self, talk: Future[tuple[bytes, bytes]]) -> Steps[tuple[bytes, bytes]]:
+    def _in_time(self, talk: Future[None]) -> Steps[tuple[bytes, bytes]]:
         try:
-            return (yield talk)
+            yield talk
         except TimeoutError as error:
             error.stdout, error.stderr = self._read_so_far()  # type: ignore[attr-defined]
             raise
+        return self._read_so_far()
 
     def _read_so_far(self) -> tuple[bytes, bytes]:
-        heard = self.__dict__.get("_heard", ([], []))
-        return b"".join(heard[0]), b"".join(heard[1])
+        return b"".join(self._heard[0]), b"".join(self._heard[1])
 
     @steps
-    def _talk(self, input: Any) -> Steps[tuple[bytes, bytes]]:
-        heard = self.__dict__.setdefault("_heard", ([], []))
-        parts = [
-            _read_all(end, chunks)
-            for end, chunks in zip((self.stdout, self.stderr), heard, strict=True)
-            if end is not None
+    def _talking(self) -> Steps[None]:
+        ends = [
+            (end, chunks)
+            for end, chunks in zip((self.stdout, self.stderr), self._heard, strict=True)
+            if end is not None and not end.closed
         ]
-        if self.stdin is not None and not self.stdin.closed:
-            parts.append(_feed(self.stdin, input))
+        reads = [_read_all(end, chunks) for end, chunks in ends]
         try:
-            for part in parts:
-                yield part
+            for read in reads:
+                yield read
+            if self._feed is not None:
+                yield _unless_cancelled(self._feed)
             yield self._wait(None)
         except BaseException:
-            for part in parts:
-                part.cancel()
-            for part in parts:  # each has ended before another communicate() can begin
+            for read in reads:
+                read.cancel()
+            for read in reads:  # each has ended before another communicate() can begin
                 try:
-                    yield part
+                    yield read
                 except BaseException:
                     pass
             raise
-        return self._read_so_far()
+        for end, _ in ends:
+            end.close()
 
     def kill(self) -> None:
-        """Ends the process and every process that it has started. No error if it has ended already."""
-        if self._job:
+        """Ends the process and every process that it has started, with exit code 1. No error if it has ended already."""
+        with self._lock:
+            self._require_open()
             _tpio.terminate_job(self._job, KILLED)
 
     def poll(self) -> int | None:
         """The exit code, or None while the process runs. Does not block."""
-        if self.returncode is None and self._process:
-            code = _tpio.exit_code(self._process)
-            if code != 259 or wait(self._process, 0).result():  # 259: STILL_ACTIVE, or a program's own code
-                self.returncode = code
+        with self._lock:
+            if self.returncode is None and self._process:
+                self.returncode = _tpio.exit_code(self._process)
         return self.returncode
 
     def close(self) -> None:
-        """Closes our ends of the pipes and the handles of the process, which goes on. Idempotent."""
+        """Closes our ends of the pipes and the handles of the process, which goes on. What is pending ends cancelled.
+        Idempotent."""
         for end in (self.stdin, self.stdout, self.stderr):
             if end is not None:
                 end.close()
-        process, self._process = self._process, 0
-        job, self._job = self._job, 0
-        for handle in (process, job):
+        self._let_go()
+
+    def _let_go(self) -> None:
+        with self._lock:
+            handles = self._process, self._job
+            self._process = self._job = 0
+            waits = list(self._waits)
+        for pending in waits:
+            pending.cancel()
+        for handle in handles:
             if handle:
                 _tpio.close_handle(handle)
 
@@ -141,28 +179,58 @@ class Process:
 
     def __del__(self) -> None:
         if getattr(self, "_process", 0):
-            self.close()
+            self._let_go()  # somebody may go on with our ends of the pipes
 
     def __repr__(self) -> str:
         state = "running" if self.returncode is None else f"returncode={self.returncode}"
         return f"<tpio.Process pid={self.pid} {state}>"
 
 
+def _check_timeout(timeout: float | None) -> None:
+    if timeout is not None and not timeout >= 0:
+        raise ValueError("the timeout must not be negative")
+
+
 @steps
 def _read_all(end: Pipe, chunks: list[bytes]) -> Steps[None]:
-    while data := (yield end.read(CHUNK)):
+    while True:
+        reading = end.read(CHUNK)
+        try:
+            data = yield reading
+        except CancelledError:
+            if not reading.cancelled():  # the read was faster than the cancel
+                chunks.append(reading.result())
+            raise
+        if not data:
+            return
         chunks.append(data)
 
 
 @steps
-def _feed(stdin: Pipe, data: Any) -> Steps[None]:
-    """Writes and closes. A child that does not want to read all of it is no error, as in subprocess."""
+def _feed(stdin: Pipe, writing: Future[int]) -> Steps[None]:
+    """Waits for the write and closes. A child that does not want to read all of it is no error, as in subprocess."""
     try:
-        if len(data):
-            yield stdin.write(data)
-    except (BrokenPipeError, ValueError):
+        yield writing
+    except BrokenPipeError:
         pass
-    stdin.close()
+    finally:
+        stdin.close()
+
+
+def _unless_cancelled(future: Future[None]) -> Future[None]:
+    """A future that ends like the other one, and whose cancel leaves the other alone."""
+    shield: Future[None] = Future()
+
+    def ended(future: Future[None]) -> None:
+        if future.cancelled():
+            shield._end(CANCELLED, None)
+        elif (error := future.exception()) is not None:
+            shield._end(FAILED, error)
+        else:
+            shield._end(FINISHED, None)
+
+    future.add_done_callback(ended)
+    return shield
 
 
 class _Standard:
@@ -177,29 +245,33 @@ class _Standard:
     def set(self, number: int, what: Any) -> None:
         reads = number == 0  # the child reads its stdin
         if what is None:
-            ours = (sys.__stdin__, sys.__stdout__, sys.__stderr__)[number]
-            self.handles[number] = self._inherit(_handle_of(ours)) if ours is not None else 0
-        elif what == PIPE and isinstance(what, int):
+            self.handles[number] = self._inherit_ours(number)
+        elif isinstance(what, int) and what == PIPE:
             read, write = pipe(inherit="read" if reads else "write")
             theirs, self.ends[number] = (read, write) if reads else (write, read)
             self._borrowed.append(theirs)
             self.handles[number] = theirs.fileno()
-        elif what == DEVNULL and isinstance(what, int):
+        elif isinstance(what, int) and what == DEVNULL:
             access = GENERIC_READ if reads else GENERIC_WRITE
             handle = _tpio.create_file("NUL", access, 3, OPEN_EXISTING, 0, inherit=True)
             self._temporary.append(handle)
             self.handles[number] = handle
-        elif what == STDOUT and isinstance(what, int):
+        elif isinstance(what, int) and what == STDOUT:
             if number != 2:
                 raise ValueError("STDOUT is for stderr")
             self.handles[2] = self.handles[1]
         else:
             self.handles[number] = self._inherit(_handle_of(what))
 
+    def _inherit_ours(self, number: int) -> int:
+        handle = _tpio.standard_handle(number)
+        try:
+            return self._inherit(handle) if handle else 0
+        except OSError:
+            return 0  # a value that was left here by who started us, and means nothing
+
     def _inherit(self, handle: int) -> int:
         """An inheritable duplicate: the original stays as it is."""
-        if not handle:
-            return 0
         duplicate = _tpio.duplicate_handle(handle, inherit=True)
         self._temporary.append(duplicate)
         return duplicate
@@ -217,21 +289,19 @@ class _Standard:
 
 
 def _handle_of(obj: Any) -> int:
-    """A HANDLE from a tpio object, a file object, or a C runtime file descriptor (as in subprocess)."""
+    """A HANDLE from the end of a tpio pipe, a file object, or a C runtime file descriptor (as in subprocess)."""
     if isinstance(obj, _tpio.Handle):
+        if obj._overlapped:
+            raise ValueError(
+                f"{obj!r} is overlapped, which programs do not expect of their standard handles: "
+                "use PIPE, a pipe's end made with tpio.pipe(inherit=...), or a file of the built-in open()"
+            )
         return obj.fileno()
     if isinstance(obj, bool) or not (isinstance(obj, int) or hasattr(obj, "fileno")):
-        raise TypeError(
-            f"PIPE, DEVNULL, STDOUT, a tpio pipe or a file is needed, not {type(obj).__name__!r}"
-        )
+        raise TypeError(f"PIPE, DEVNULL, STDOUT, a tpio pipe or a file is needed, not {type(obj).__name__!r}")
     import msvcrt
 
-    try:
-        return msvcrt.get_osfhandle(obj if isinstance(obj, int) else obj.fileno())
-    except OSError:
-        if obj in (sys.__stdin__, sys.__stdout__, sys.__stderr__):
-            return 0  # a program without standard handles
-        raise
+    return msvcrt.get_osfhandle(obj if isinstance(obj, int) else obj.fileno())
 
 
 def _environment(env: Mapping[str, str] | None) -> str | None:
@@ -239,7 +309,8 @@ def _environment(env: Mapping[str, str] | None) -> str | None:
         return None
     entries = {}
     for name, value in env.items():
-        name, value = os.fspath(name), os.fspath(value)
+        if not (isinstance(name, str) and isinstance(value, str)):
+            raise TypeError("names and values of the environment must be str")
         if "\0" in name or "\0" in value:
             raise ValueError("embedded null character")
         if not name or "=" in name[1:]:
@@ -263,6 +334,8 @@ def spawn(
     args: a list of arguments, or a command line. stdin, stdout, stderr: None (ours), PIPE, DEVNULL, STDOUT (for stderr),
     a file object or descriptor, or a tpio pipe's end for a child. env, cwd, creationflags: as for subprocess.Popen.
     """
+    if isinstance(args, bytes):
+        raise TypeError("a command line is a str, not bytes")
     if isinstance(args, str):
         command = args
     elif isinstance(args, os.PathLike):
@@ -274,7 +347,7 @@ def spawn(
     if "\0" in command:
         raise ValueError("embedded null character")
     environment = _environment(env)
-    folder = None if cwd is None else os.fspath(cwd)
+    folder = None if cwd is None else os.fsdecode(cwd)
     default_pool()  # refuse before anything is made, when the interpreter is ending
     standard = _Standard()
     try:

@@ -1,4 +1,4 @@
-/* The part of Win32 that the C core uses, for a simulation that runs on Linux (see ../README.md).
+/* The part of Win32 that the C core uses, for a simulation that runs on Linux (see tests/win32sim/README.md).
  *
  * Names, types and constants are Microsoft's; the widths are Windows' (LONG has 32 bits). Every function is a place where
  * the scheduler may let another thread go on, and so is every interlocked operation.
@@ -75,6 +75,7 @@ typedef struct OVERLAPPED {
 #define ERROR_TIMEOUT 1460
 #define STATUS_PENDING 0x103
 #define DUPLICATE_SAME_ACCESS 2
+#define SYNCHRONIZE 0x00100000
 #define LOCKFILE_EXCLUSIVE_LOCK 2
 #define FILE_SKIP_COMPLETION_PORT_ON_SUCCESS 1
 #define FLS_OUT_OF_INDEXES 0xFFFFFFFFu
