@@ -26,6 +26,7 @@ REPORT = ROOT / "docs" / "mutations.md"
 CORE_FILES = ("core", "op", "handle", "pool", "timer", "work", "wait")
 SIM_FILES = ("scheduler", "process", "kernel", "threadpool", "memory")
 MUTATION_SECONDS = 40
+_ENVIRONMENT = {"TSAN_OPTIONS": "halt_on_error=1"}
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,7 @@ def run(words: Sequence[str]) -> int:
 
 
 def _start(command: Sequence[str | Path]) -> subprocess.Popen[bytes]:
-    # The mark of a stack of its own for each thread, which ASan warns about once in each process, is what we mean.
-    return subprocess.Popen([str(part) for part in command], env={**os.environ, "TSAN_OPTIONS": "halt_on_error=1"})
+    return subprocess.Popen([str(part) for part in command], env={**os.environ, **_ENVIRONMENT})
 
 
 def _campaign(program: Path, start: int, seconds: float, sizes: Sequence[str]) -> int:
@@ -162,6 +162,7 @@ class Mutation:
     file: str
     lines: str
     instead: str
+    sanitizer: str
     verdict: str = ""
 
     @property
@@ -171,17 +172,24 @@ class Mutation:
 
 def _mutations() -> int:
     table = tomllib.loads((SIM / "mutations.toml").read_text())["mutation"]
-    mutations = [Mutation(one["name"], one["file"], one["lines"], one["with"]) for one in table]
-    sanitizer = SANITIZERS["asan"]
+    mutations = [
+        Mutation(one["name"], one["file"], one["lines"], one["with"], one.get("sanitizer", "asan")) for one in table
+    ]
     with tempfile.TemporaryDirectory(prefix="tpio-mutations-") as name:
-        core, base = Path(name) / "core", Path(name) / "base"
+        core = Path(name) / "core"
         core.mkdir()
-        base.mkdir()
         for file in CORE.glob("tpio_*.[ch]"):  # as it is now, whatever somebody changes meanwhile
             shutil.copy(file, core)
-        _fill(base, core, sanitizer)
+        for one in mutations:
+            if (core / one.file).read_text().count(one.lines) != 1:
+                raise Failure(f"mutations.toml: {one.name!r} does not fit {one.file} any more; correct its lines")
+        bases = {}
+        for sanitizer in {one.sanitizer for one in mutations}:
+            bases[sanitizer] = Path(name) / sanitizer
+            bases[sanitizer].mkdir()
+            _fill(bases[sanitizer], core, SANITIZERS[sanitizer])
         with step(f"{len(mutations)} mutations"), ThreadPoolExecutor(os.cpu_count()) as pool:
-            for mutation in pool.map(lambda one: _try(one, core, base, sanitizer), mutations):
+            for mutation in pool.map(lambda one: _try(one, core, bases[one.sanitizer]), mutations):
                 say(f"{'caught' if mutation.caught else 'NOT CAUGHT'}: {mutation.name}: {mutation.verdict}")
     _write_report(mutations)
     missed = [one for one in mutations if not one.caught]
@@ -189,15 +197,14 @@ def _mutations() -> int:
     return 1 if missed else 0
 
 
-def _try(mutation: Mutation, core: Path, base: Path, sanitizer: Sanitizer) -> Mutation:
+def _try(mutation: Mutation, core: Path, base: Path) -> Mutation:
+    sanitizer = SANITIZERS[mutation.sanitizer]
     with tempfile.TemporaryDirectory(prefix="tpio-mutation-") as name:
         folder = Path(name)
         for file in core.iterdir():
             shutil.copy(file, folder)
         target = folder / mutation.file
         text = target.read_text()
-        if text.count(mutation.lines) != 1:
-            raise Failure(f"mutations.toml: {mutation.name!r} does not fit {mutation.file} any more; correct its lines")
         target.write_text(text.replace(mutation.lines, mutation.instead))
         changed = mutation.file.removeprefix("tpio_").removesuffix(".c")
         objects = [file for file in base.glob("*.o") if file.name != f"tpio_{changed}.o"]
@@ -206,7 +213,7 @@ def _try(mutation: Mutation, core: Path, base: Path, sanitizer: Sanitizer) -> Mu
         _link(objects, folder / "sim", sanitizer)
         done = subprocess.run(
             [folder / "sim", "--seconds", str(MUTATION_SECONDS)],
-            env={**os.environ, "SIM_NO_SHRINK": "1"},
+            env={**os.environ, **_ENVIRONMENT, "SIM_NO_SHRINK": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
@@ -219,7 +226,11 @@ def _try(mutation: Mutation, core: Path, base: Path, sanitizer: Sanitizer) -> Mu
 
 def _verdict(output: str) -> str:
     """What was noticed, in a few words, and by which seed."""
-    patterns = (r"BROKEN RULE \(thread [^)]*\): (.*)", r"runtime error: (.*)", r"(?:ERROR|WARNING): (\w+: [\w-]+)")
+    patterns = (
+        r"BROKEN RULE \(thread [^)]*\): (.*)",
+        r"runtime error: (.*)",
+        r"(?:ERROR|WARNING): (\w+: [\w -]+?)(?: on| \()",
+    )
     found = next((match[1] for pattern in patterns if (match := re.search(pattern, output))), "the program ended")
     found = re.sub(r"0x[0-9a-f]+", "...", re.sub(r"\b\d+ \(", "(", found))
     seed = re.search(r"--seed (\d+)", output)
