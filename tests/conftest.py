@@ -84,22 +84,19 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     result = yield
     counts = [before]
 
-    def grown(allowed: int) -> bool:
-        ends = counts[-1] + allowed
-        if not support.eventually(lambda: support.os_handles() <= ends, 0.2):
-            support.eventually(lambda: support.os_handles() <= ends, 3)
-        now = support.os_handles()
-        more = now > ends
-        counts.append(now)
-        return more
+    def grown(allowed: int, patience: float) -> bool:
+        most = counts[-1] + allowed
+        support.eventually(lambda: support.os_handles() <= most, patience)
+        counts.append(support.os_handles())
+        return counts[-1] > most
 
     if pyfuncitem.get_closest_marker("once") is not None:
-        assert not grown(32), f"handles leak, counted {counts}"
+        assert not grown(32, 5), f"handles leak, counted {counts}"
         return result
     wanted = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
     for _ in range(3):
-        if not grown(0):
+        if not grown(0, 0.3):
             return result
         pyfuncitem.obj(**wanted)
-    assert not grown(0), f"handles leak with each run, counted {counts}"
+    assert not grown(0, 5), f"handles leak with each run, counted {counts}"
     return result
