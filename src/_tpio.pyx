@@ -1,4 +1,5 @@
 # cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True
+# cython: auto_pickle=False, autotestdict=False
 """The binding: Python objects around the C core.
 
 One read, from here to there and back:
