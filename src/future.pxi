@@ -490,6 +490,13 @@ cdef class FutureBase:
             return True
         return False
 
+    def _settle(self, int state, value):
+        """For the façade: _end inside a lock. _run_callbacks is to follow outside."""
+        return self.settle(state, value)
+
+    def _run_callbacks(self):
+        self.run_callbacks()
+
     @property
     def _on_cancel(self):
         """For the façade: what cancel() calls while this future, which has no operation, is pending."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import struct
 import threading
+import weakref
 from collections import deque
-from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 from . import _tpio
@@ -22,8 +22,8 @@ EVERYTHING = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x40 | 0x100
 BUFFER_SIZE = 65536  # the most that a watch over the network may have
 ERROR_ACCESS_DENIED, ERROR_NOTIFY_ENUM_DIR, ERROR_DELETE_PENDING = 5, 1022, 303
 
-_KINDS = {1: "created", 2: "removed", 3: "modified", 5: "renamed"}
-_OLD_NAME = 4
+_KINDS = {1: "created", 2: "removed", 3: "modified"}
+_OLD_NAME, _NEW_NAME = 4, 5
 
 
 class Change(NamedTuple):
@@ -44,46 +44,36 @@ class Overflow(Change):
     __slots__ = ()
 
 
-class Watcher(FileHandle):
-    """A directory that is being watched, by `tpio.watch`. Made to be iterated over, or asked for changes()."""
+class _Directory(FileHandle):
+    """The handle of a watched directory. The system's operation keeps it alive, and it keeps the watcher while somebody
+    waits: one that was dropped, and that nobody waits for, ends."""
 
     _may_skip = False  # the success of ReadDirectoryChangesW does not tell whether it is pending
 
-    def __init__(self, path: str, recursive: bool, *, pool: Pool | None = None) -> None:
+    def __init__(self, watcher: Watcher, pool: Pool | None) -> None:
         flags = FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OVERLAPPED
-        handle = _tpio.create_file(path, FILE_LIST_DIRECTORY, SHARE_ALL, OPEN_EXISTING, flags)
+        handle = _tpio.create_file(watcher.path, FILE_LIST_DIRECTORY, SHARE_ALL, OPEN_EXISTING, flags)
         try:
             super().__init__(handle, pool=pool)
         except BaseException:
             _tpio.close_handle(handle)
             raise
-        self.path = path
-        self.recursive = recursive
-        self._lock = threading.Lock()
-        self._ready: list[Change] = []  # nobody has asked for them yet
-        self._waiting: deque[Future[list[Change]]] = deque()
-        self._end: BaseException | None = None
+        self.anchor: Watcher | None = None
+        self._watcher = weakref.ref(watcher)
+        self._path = watcher.path
+        self._recursive = watcher.recursive
         self._half: str | None = None  # the old name of a rename whose new one has not come yet
-        try:
-            self._look()
-        except BaseException:
-            self.close()
-            raise
 
-    # The system keeps what happens between two looks, as long as its buffer lasts; so each look is followed by the next
-    # before anything else.
-
-    def _look(self) -> None:
-        looking = self._watch(BUFFER_SIZE, EVERYTHING, self.recursive, self._seen)
-        if looking.done() and (error := looking.exception()) is not None:
-            raise error
-        looking.add_done_callback(self._looked)
+    def look(self) -> None:
+        """Waits for the next changes. The system keeps what happens between two looks, as long as its buffer lasts."""
+        self._watch(BUFFER_SIZE, EVERYTHING, self._recursive, self._seen).add_done_callback(self._looked)
 
     def _seen(self, future: Future[Any], error: int, count: int) -> list[Change]:
         if error == ERROR_NOTIFY_ENUM_DIR or (error == 0 and count == 0):
-            return [Overflow("overflow", self.path)]
+            self._half = None
+            return [Overflow("overflow", self._path)]
         if error != 0:
-            raise _tpio.winerror(error, self.path)
+            raise _tpio.winerror(error, self._path)
         return self._parse(self._watched(future, count))
 
     def _parse(self, data: bytes) -> list[Change]:
@@ -92,11 +82,13 @@ class Watcher(FileHandle):
         while True:
             step, action, length = struct.unpack_from("<III", data, position)
             name = data[position + 12 : position + 12 + length].decode("utf-16-le", "surrogatepass")
-            path = os.path.join(self.path, name)
+            path = os.path.join(self._path, name)
+            old, self._half = self._half, None
+            if old is not None and action != _NEW_NAME:
+                changes.append(Change("removed", old))
             if action == _OLD_NAME:
                 self._half = path
-            elif action == 5:
-                old, self._half = self._half, None
+            elif action == _NEW_NAME:
                 changes.append(Change("renamed", path, old))
             elif action in _KINDS:
                 changes.append(Change(_KINDS[action], path))
@@ -105,51 +97,102 @@ class Watcher(FileHandle):
             position += step
 
     def _looked(self, looking: Future[list[Change]]) -> None:
-        if looking.cancelled():
-            return self._finish(None)
-        if (error := looking.exception()) is not None:
-            return self._finish(error)
-        changes = looking.result()
-        failure: BaseException | None = None
-        try:
-            self._look()
-        except (OSError, ValueError, RuntimeError) as error:
-            failure = error
-        if changes:
-            self._deliver(changes)
-        if failure is not None:
-            self._finish(failure)
+        watcher = self._watcher()
+        if watcher is None:
+            self.close()
+        else:
+            watcher._looked(looking)
 
-    def _deliver(self, changes: list[Change]) -> None:
-        while True:
+
+class Watcher:
+    """A directory that is being watched, by `tpio.watch`. Made to be iterated over, or asked for changes()."""
+
+    def __init__(self, path: str, recursive: bool, *, pool: Pool | None = None) -> None:
+        self.path = path
+        self.recursive = recursive
+        # Reentrant: futures end inside it, so that they end in order, and what a cancelled await does not want any more
+        # comes back while they do. Callbacks run outside.
+        self._lock = threading.RLock()
+        self._ready: deque[Change] = deque()  # nobody has asked for them yet
+        self._waiting: deque[tuple[Future[list[Change]], bool]] = deque()  # (future, does it iterate?)
+        self._settling = False
+        self._end: Exception | None = None
+        self._directory = _Directory(self, pool)
+        try:
+            self._directory.look()
+            if self._end is not None:  # refused
+                raise self._end.__cause__ or self._end
+        except BaseException:
+            self.close()
+            raise
+
+    def _looked(self, looking: Future[list[Change]]) -> None:
+        """Puts the changes down before the next look can bring more, and hands them out when it has begun: what is called
+        then may take its time."""
+        if looking.cancelled():
+            self._finish(None)
+            return
+        error = looking.exception()
+        if error is None:
             with self._lock:
-                self._ready += changes
-                if not self._waiting:
-                    return
-                future = self._waiting.popleft()
-                changes, self._ready = self._ready, []
-            if future._end(FINISHED, changes):
-                return
-            # That one was cancelled in this very moment: back to the front, for the next.
-            with self._lock:
-                self._ready = changes + self._ready
-            changes = []
+                self._ready += looking.result()
+            try:
+                self._directory.look()
+            except (ValueError, RuntimeError):  # closed meanwhile, or its pool
+                self._finish(None)
+            except Exception as failure:
+                error = failure
+            self._hand_out()
+        if error is not None:
+            self._finish(error)
 
     def _finish(self, error: BaseException | None) -> None:
+        """The watching is over: the directory cannot be watched any more, or (no error) it was closed."""
+        end: Exception
         if isinstance(error, OSError) and error.winerror in (ERROR_ACCESS_DENIED, ERROR_DELETE_PENDING):
-            gone = FileNotFoundError(0, "the watched directory was removed", self.path, 3)
-            gone.__cause__ = error
-            error = gone
-        elif isinstance(error, ValueError):  # closed meanwhile
-            error = None
+            end = FileNotFoundError(2, "the watched directory was removed", self.path, 3)
+            end.__cause__ = error
+        elif isinstance(error, Exception):
+            end = error
+        else:
+            end = ValueError("the watcher is closed")
         with self._lock:
-            self._end = error or ValueError("the watcher is closed")
-            waiting, self._waiting = self._waiting, deque()
-        for future in waiting:
-            if error is None:
-                future._end(CANCELLED, None)
-            else:
-                future._end(FAILED, error)
+            if self._end is None:
+                self._end = end
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        """To who has waited longest: what is ready, or else the end."""
+        while True:
+            with self._lock:
+                if not self._waiting or not (self._ready or self._end):
+                    return
+                future, iterates = self._waiting.popleft()
+                self._keep_alive()
+                self._settling = True
+                if self._ready:
+                    count = 1 if iterates else len(self._ready)
+                    future._settle(FINISHED, [self._ready.popleft() for _ in range(count)])
+                elif not isinstance(self._end, ValueError):
+                    future._settle(FAILED, self._end)
+                elif iterates:
+                    future._settle(FINISHED, [])
+                else:
+                    future._settle(CANCELLED, None)
+                self._settling = False
+            future._run_callbacks()
+
+    def _keep_alive(self) -> None:
+        """A watcher that is waited for lives as long as it watches; one that is not goes with its last reference."""
+        self._directory.anchor = self if self._waiting else None
+
+    def _give_back(self, changes: list[Change]) -> bool:
+        with self._lock:
+            self._ready.extendleft(reversed(changes))
+            settling = self._settling
+        if not settling:
+            self._hand_out()
+        return True
 
     # ---- public
 
@@ -161,40 +204,61 @@ class Watcher(FileHandle):
         """
         if self.closed:
             raise ValueError("the watcher is closed")
+        return self._next(iterates=False)
+
+    def _next(self, iterates: bool) -> Future[list[Change]]:
         future: Future[list[Change]] = Future()
         future._on_cancel = lambda: self._forget(future)
         future._on_give_back = self._give_back
         with self._lock:
-            changes, self._ready = self._ready, []
-            end = self._end
-            if not changes and end is None:
-                self._waiting.append(future)
-        if changes:
-            future._end(FINISHED, changes)
-        elif end is not None:
-            future._end(FAILED, end)
+            self._waiting.append((future, iterates))
+            self._keep_alive()
+        self._hand_out()
         return future
 
     def _forget(self, future: Future[list[Change]]) -> bool:
         with self._lock:
-            if future in self._waiting:
-                self._waiting.remove(future)
-        return future._end(CANCELLED, None)
+            for entry in self._waiting:
+                if entry[0] is future:
+                    self._waiting.remove(entry)
+                    self._keep_alive()
+                    future._settle(CANCELLED, None)
+                    break
+        future._run_callbacks()
+        return future.cancelled()
 
-    def _give_back(self, changes: list[Change]) -> bool:
-        with self._lock:
-            self._ready = changes + self._ready
-        return True
-
-    async def __aiter__(self) -> AsyncIterator[Change]:
+    def __aiter__(self) -> Watcher:
         """Every change, one by one; ends when the directory is removed or the watcher closed."""
-        while not self.closed:
+        return self
+
+    async def __anext__(self) -> Change:
+        if not self.closed:
             try:
-                changes = await self.changes()
+                for change in await self._next(iterates=True):
+                    return change
             except FileNotFoundError:
-                return
-            for change in changes:
-                yield change
+                pass
+        raise StopAsyncIteration
+
+    def close(self) -> None:
+        """Stops watching. Pending changes() end cancelled. Idempotent."""
+        self._directory.close()
+        self._finish(None)
+
+    @property
+    def closed(self) -> bool:
+        """True after close(), or the close of its pool."""
+        return self._directory.closed
+
+    def __enter__(self) -> Watcher:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_directory"):
+            self._directory.close()
 
     def __repr__(self) -> str:
         return f"<tpio.Watcher {self.path!r}{' closed' if self.closed else ''}>"
@@ -207,6 +271,8 @@ def watch(path: str | bytes | os.PathLike[Any], *, recursive: bool = True, pool:
     https://learn.microsoft.com/windows/win32/api/winbase/nf-winbase-readdirectorychangesw
     """
     name = os.fsdecode(path)
+    if name:
+        name = os.path.abspath(name)  # changes have full paths, wherever the program may go
     if os.path.exists(name) and not os.path.isdir(name):
         raise NotADirectoryError(20, "not a directory", name, 267)
     return Watcher(name, recursive, pool=pool)
