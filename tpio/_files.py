@@ -6,7 +6,8 @@ import mmap
 import os
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any
+from functools import partial
+from typing import Any, SupportsIndex
 
 from . import _tpio
 from ._steps import Steps, steps
@@ -61,7 +62,7 @@ class File(FileHandle):
                 f"an unbuffered file needs a buffer at an address that is a multiple of {unit}: tpio.aligned_buffer(size)"
             )
 
-    def read(self, n: int, offset: int | None = None) -> Future[bytes]:
+    def read(self, n: SupportsIndex, offset: int | None = None) -> Future[bytes]:
         if self.alignment > 1:
             raise ValueError("an unbuffered file cannot be read into bytes: use read_into(tpio.aligned_buffer(size))")
         return super().read(n, offset)
@@ -83,12 +84,12 @@ class File(FileHandle):
     def read_many(self, parts: Iterable[tuple[int, int]]) -> Future[list[bytes]]:
         """Reads at many offsets, given as (offset, n), all at the same time: Future of the bytes of each."""
         wanted = [(offset, n) for offset, n in parts]
-        return _all([lambda offset=offset, n=n: self.read(n, offset) for offset, n in wanted])
+        return _all([partial(self.read, n, offset) for offset, n in wanted])
 
     def write_many(self, parts: Iterable[tuple[int, Any]]) -> Future[list[int]]:
         """Writes at many offsets, given as (offset, data), all at the same time: Future of the bytes written of each."""
         wanted = [(offset, data) for offset, data in parts]
-        return _all([lambda offset=offset, data=data: self.write(data, offset) for offset, data in wanted])
+        return _all([partial(self.write, data, offset) for offset, data in wanted])
 
     def unlock(self, offset: int, length: int) -> None:
         """Gives back what lock() with the same range has locked.

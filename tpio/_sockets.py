@@ -15,7 +15,7 @@ Address = Any  # what the socket module takes and gives for the family
 WSAEINVAL = 10022
 LARGEST_TRANSMIT = 0x7FFFF000  # TransmitFile sends at most 2 GiB in one call
 # A client that was gone before its connection could be accepted.
-GONE = {64, 10053, 10054, 1236, 10057, 121, 10060}
+GONE = {59, 64, 10053, 10054, 1236, 10057, 121, 10060}
 
 
 class Socket(SocketHandle):
@@ -82,7 +82,7 @@ class Socket(SocketHandle):
                         address = candidate.getpeername()
                         return Socket(sock=candidate, pool=self.pool), address
                     except OSError as failure:
-                        error = failure.winerror or failure.errno
+                        error = failure.winerror
             if error not in GONE:
                 raise _tpio.winerror(error)
             candidate = socket.socket(self.family, self.type, self.proto)
@@ -158,7 +158,8 @@ class Socket(SocketHandle):
     @steps
     def _look_up_and_send(self, data: Any, address: Address) -> Steps[int]:
         found = yield getaddrinfo(address[0], address[1], family=self.family, type=self.type)
-        return (yield self._send_to(self.family, data, found[0][4]))
+        sent: int = yield self._send_to(self.family, data, found[0][4])
+        return sent
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> Future[int]:
         """Sends `count` bytes of a file (None: to its end) from `offset` on, without their passing through Python. Future of
@@ -294,9 +295,7 @@ def open_connection(address: Address, *, timeout: float | None = None, pool: Poo
 
 @steps
 def _open_connection(host: str, port: int, pool: Pool | None) -> Steps[Socket]:
-    found = yield (pool or default_pool()).submit(
-        socket.getaddrinfo, host, port, socket.AF_UNSPEC, socket.SOCK_STREAM
-    )
+    found = yield (pool or default_pool()).submit(socket.getaddrinfo, host, port, socket.AF_UNSPEC, socket.SOCK_STREAM)
     last: OSError = OSError(f"no address for {host!r}")
     for family, kind, proto, _, resolved in found:
         try:

@@ -106,7 +106,8 @@ def with_timeout(future: Future[T], seconds: float | None, what: str) -> Future[
 def _timed(future: Future[T], timer: Future[None], what: str) -> Steps[T]:
     timer.add_done_callback(lambda timer: timer.cancelled() or future.cancel())
     try:
-        return (yield future)
+        result: T = yield future
+        return result
     except CancelledError:
         if timer.done() and not timer.cancelled():
             raise TimeoutError(f"{what} timed out") from None

@@ -105,7 +105,7 @@ class Proactor:
         """An asyncio future for an operation; one that was done at once is done."""
         self._check_closed()
         target = _OperationFuture(loop=self._loop)
-        sink = Sink(operation, self._inbox, target, source)
+        sink = Sink(operation, cast(ProactorInbox, self._inbox), target, source)
         if operation.done() or not sink.attach():
             self._resolve(target, operation, source)
         else:
@@ -181,7 +181,7 @@ class Proactor:
         handle = cast(Socket, self._reader(listener))
         if handle._given_back:
             connection, address = handle._given_back.popleft()
-            return self._result((connection, address))
+            return self._result((cast(socket.socket, connection), address))
         candidate = self._get_accept_socket(listener.family)
 
         def finish(future: Future[Any], error: int, count: int) -> Any:
@@ -193,7 +193,7 @@ class Proactor:
                     candidate.settimeout(listener.gettimeout())
                     return candidate, candidate.getpeername()
                 except OSError as failure:
-                    error = failure.winerror or failure.errno
+                    error = failure.winerror
             candidate.close()
             if error not in GONE:
                 raise _tpio.winerror(error)
@@ -273,6 +273,7 @@ class Proactor:
         for sink in pending:
             inbox.await_end(sink.operation, PATIENCE)
         self._inbox = None
+        self._ending.clear()
         inbox.close()
 
     def __del__(self) -> None:
