@@ -1,0 +1,282 @@
+"""tpio.aio: asyncio's own streams, servers, pipes and subprocesses on the thread pool."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+import struct
+import sys
+import threading
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+import support
+import tpio
+from tpio import aio
+
+
+def run(main: Coroutine[Any, Any, Any]) -> Any:
+    async def within() -> Any:
+        return await asyncio.wait_for(main, support.WAIT)
+
+    return aio.run(within())
+
+
+def connected() -> tuple[socket.socket, socket.socket]:
+    left, right = socket.socketpair()
+    left.setblocking(False)
+    right.setblocking(False)
+    return left, right
+
+
+def test_run_uses_our_loop_and_closes_it() -> None:
+    async def main() -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    loop = run(main())
+    assert isinstance(loop, aio.EventLoop)
+    assert loop.is_closed()
+
+
+def test_streams_echo_many_connections_at_once() -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async def client(address: tuple[str, int]) -> int:
+        reader, writer = await asyncio.open_connection(*address)
+        sent = os.urandom(100_000)
+        writer.write(sent)
+        got = await reader.readexactly(len(sent))
+        assert got == sent
+        writer.close()
+        await writer.wait_closed()
+        return len(got)
+
+    async def main() -> list[int]:
+        server = await asyncio.start_server(echo, "127.0.0.1", 0)
+        async with server:
+            return await asyncio.gather(*(client(server.sockets[0].getsockname()) for _ in range(20)))
+
+    assert run(main()) == [100_000] * 20
+
+
+def test_cancelled_recv_loses_nothing() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        left, right = connected()
+        with left, right:
+            got = b""
+            for number in range(300):
+                receiving = asyncio.ensure_future(loop.sock_recv(right, 100))
+                await asyncio.sleep(0)
+                sending = asyncio.ensure_future(loop.sock_sendall(left, struct.pack("I", number)))
+                if number % 3:
+                    await asyncio.sleep(0)
+                receiving.cancel()
+                try:
+                    got += await receiving
+                except asyncio.CancelledError:
+                    pass
+                await sending
+            while len(got) < 1200:
+                got += await loop.sock_recv(right, 5000)
+            assert got == b"".join(struct.pack("I", number) for number in range(300))
+
+    run(main())
+
+
+def test_one_socket_from_two_loops_one_after_the_other() -> None:
+    left, right = connected()
+    with left, right:
+
+        async def exchange(text: bytes) -> bytes:
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(left, text)
+            return await loop.sock_recv(right, 100)
+
+        assert run(exchange(b"first")) == b"first"
+        assert run(exchange(b"second")) == b"second"
+
+
+def test_a_client_that_resets_does_not_stop_the_server() -> None:
+    async def main() -> bytes:
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                writer.write(await reader.read(100))
+                await writer.drain()
+            except ConnectionError:
+                pass
+            writer.close()
+
+        server = await asyncio.start_server(handle, "127.0.0.1", 0)
+        address = server.sockets[0].getsockname()
+        async with server:
+            for _ in range(20):
+                sock = socket.create_connection(address)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("HH", 1, 0))
+                sock.close()
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(b"still there")
+            answer = await reader.read(100)
+            writer.close()
+            await writer.wait_closed()
+            return answer
+
+    assert run(main()) == b"still there"
+
+
+def test_datagrams_go_on_after_a_port_that_nobody_has() -> None:
+    async def main() -> list[bytes]:
+        received: asyncio.Queue[bytes] = asyncio.Queue()
+        errors = []
+
+        class Protocol(asyncio.DatagramProtocol):
+            def datagram_received(self, data: bytes, addr: Any) -> None:
+                received.put_nowait(data)
+
+            def error_received(self, exc: Exception) -> None:
+                errors.append(exc)
+
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(Protocol, local_addr=("127.0.0.1", 0))
+        address = transport.get_extra_info("sockname")
+        with socket.socket(type=socket.SOCK_DGRAM) as unused:
+            unused.bind(("127.0.0.1", 0))
+            nobody = unused.getsockname()
+        got = []
+        for number in range(3):
+            transport.sendto(b"lost", nobody)
+            transport.sendto(b"%d" % number, address)
+            got.append(await received.get())
+        transport.close()
+        assert not errors
+        return got
+
+    assert run(main()) == [b"0", b"1", b"2"]
+
+
+def test_named_pipe_server_and_client() -> None:
+    address = rf"\\.\pipe\tpio-test-{secrets.token_hex(8)}"
+
+    class Echo(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            self.transport = transport
+
+        def data_received(self, data: bytes) -> None:
+            self.transport.write(data)
+
+    async def client(loop: Any, text: bytes) -> bytes:
+        reader = asyncio.StreamReader()
+        transport, _ = await loop.create_pipe_connection(lambda: asyncio.StreamReaderProtocol(reader), address)
+        transport.write(text)
+        answer = await reader.readexactly(len(text))
+        transport.close()
+        return answer
+
+    async def main() -> list[bytes]:
+        loop: Any = asyncio.get_running_loop()
+        [server] = await loop.start_serving_pipe(Echo, address)
+        answers = await asyncio.gather(*(client(loop, b"%d" % n) for n in range(8)))
+        server.close()
+        return answers
+
+    assert run(main()) == [b"%d" % n for n in range(8)]
+
+
+def test_subprocess_megabytes_both_ways() -> None:
+    program = "import sys; data = sys.stdin.buffer.read(); sys.stdout.buffer.write(data[::-1]); sys.exit(5)"
+
+    async def main() -> tuple[bytes, int | None]:
+        pipe = asyncio.subprocess.PIPE
+        child = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdin=pipe, stdout=pipe)
+        out, _ = await child.communicate(data)
+        return out, child.returncode
+
+    data = os.urandom(1 << 20)
+    assert run(main()) == (data[::-1], 5)
+
+
+def test_await_on_a_tpio_future() -> None:
+    async def main() -> bytes:
+        reader, writer = tpio.pipe()
+        with reader, writer:
+            reading = asyncio.ensure_future(asyncio.wait_for(reader.read(10), support.WAIT))
+            await asyncio.sleep(0)
+            await writer.write(b"awaited")
+            return await reading
+
+    assert run(main()) == b"awaited"
+
+
+def test_call_soon_threadsafe_wakes_the_loop() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(200):
+            done = loop.create_future()
+            threading.Thread(target=loop.call_soon_threadsafe, args=(done.set_result, None)).start()
+            await done
+
+    run(main())
+
+
+def test_ctrl_c_wakes_the_loop_at_once() -> None:
+    async def main() -> None:
+        threading.Timer(0.05, signal.raise_signal, [signal.SIGINT]).start()
+        await asyncio.get_running_loop().create_future()  # for ever
+
+    with pytest.raises(KeyboardInterrupt):
+        run(main())
+
+
+def test_shutdown_with_operations_pending_is_silent() -> None:
+    complaints: list[Any] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda loop, context: complaints.append(context))
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                await reader.read()
+            finally:
+                writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        address = server.sockets[0].getsockname()
+        for _ in range(5):
+            reader, writer = await asyncio.open_connection(*address)
+            asyncio.ensure_future(reader.read())
+            writers.append(writer)
+        await asyncio.sleep(0)
+        for writer in writers:
+            writer.close()
+        server.close()
+
+    writers: list[asyncio.StreamWriter] = []
+    run(main())
+    assert not complaints
+
+
+def test_pending_operation_is_cancelled_by_the_loop_that_closes() -> None:
+    left, right = connected()
+    with left, right:
+        loop = aio.EventLoop()
+        receiving = loop._proactor.recv(right, 10)  # type: ignore[attr-defined]
+        loop.close()
+        assert receiving.cancelled()
+
+
+def test_operations_on_a_closed_proactor_are_refused() -> None:
+    proactor = aio.Proactor()
+    proactor.close()
+    proactor.close()
+    with pytest.raises(RuntimeError):
+        proactor.select(0)
