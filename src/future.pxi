@@ -25,6 +25,8 @@ cdef enum:
     CUSTOM = 9      # extra(future, error, count) decides
     DATAGRAM = 10   # (bytes, address)
     DATAGRAM_INTO = 11  # (int, address)
+    SCATTERED = 12  # int; extra is the Buffers
+    LOCKED = 13     # None; name is the range
 
 cdef object _AGAIN = object()   # from outcome: submitted anew, not over
 cdef object _CANCEL = object()  # from outcome: cancelled
@@ -175,7 +177,12 @@ cdef class FutureBase:
                     pass
             return _CANCEL
         if kind == CUSTOM:
-            return self.extra(self, error, count)
+            try:
+                return self.extra(self, error, count)
+            except OSError:
+                if error == 0 and handle.is_closed():  # closed before what has succeeded could be finished
+                    return _CANCEL
+                raise
         if kind == READ or kind == READ_INTO:
             if error == ERROR_BROKEN_PIPE or error == ERROR_HANDLE_EOF or error == ERROR_PIPE_NOT_CONNECTED:
                 error = count = 0
@@ -187,8 +194,9 @@ cdef class FutureBase:
             return False
         elif kind == WORK:
             return _CANCEL
-        if (error == ERROR_MORE_DATA or error == WSAEMSGSIZE) and handle is not None and handle.type == FILE_TYPE_SOCKET:
-            raise truncated(self, count)
+        if error == ERROR_MORE_DATA or error == WSAEMSGSIZE:
+            if kind in (READ, READ_INTO, DATAGRAM, DATAGRAM_INTO, SCATTERED, OUTPUT):
+                raise truncated_future(self, error, count)
         if error != 0:
             raise winerror(error)
         if kind == DATAGRAM:
@@ -201,7 +209,7 @@ cdef class FutureBase:
             if self.moved < self.size and count != 0:
                 return handle._write_on(self)
             return self.moved
-        if kind == READ_INTO or kind == COUNT:
+        if kind == READ_INTO or kind == COUNT or kind == SCATTERED:
             return count
         return True if kind == SIGNALLED else None
 
@@ -243,8 +251,12 @@ cdef class FutureBase:
         if self.kind == DATAGRAM_INTO:
             handle.keep((self.view_bytes(result[0]), result[1]))
             return True
+        if self.kind == LOCKED:
+            return unlock_again(handle, self.name)
         if self.kind == READ_INTO:
             result = self.view_bytes(result)
+        elif self.kind == SCATTERED:
+            result = (<Buffers>self.extra).collect(result)
         elif self.kind != READ:
             return False
         if self.position >= 0:
@@ -261,6 +273,10 @@ cdef class FutureBase:
 
     cdef void release_buffer(self) noexcept:
         self.buffer = None
+        if self.kind == SCATTERED and self.extra is not None:
+            (<Buffers>self.extra).release()
+            if self.awaiters is None:
+                self.extra = None
         if self.has_view:
             if (self.kind == READ_INTO or self.kind == DATAGRAM_INTO) and self.awaiters is not None:
                 self.buffer = <object>self.view.obj  # a cancelled await may want it back: see Awaiter.take_back
@@ -290,7 +306,7 @@ cdef class FutureBase:
                     awaiters, self.awaiters = self.awaiters, None
                     handle, self.handle = self.handle, None
                     self.on_cancel = None
-                    if self.kind != PROMISE:
+                    if self.kind != PROMISE and self.kind != SCATTERED:
                         self.extra = None
                     while self.blocked != NULL:
                         blocked = self.blocked
@@ -612,6 +628,13 @@ cdef FutureBase done_future(object value):
     cdef FutureBase future = new_future(PROMISE)
     future.value = value
     future.state = FINISHED
+    return future
+
+
+cdef FutureBase failed_future(object error):
+    cdef FutureBase future = new_future(PROMISE)
+    future.value = error
+    future.state = FAILED
     return future
 
 

@@ -264,11 +264,21 @@ cdef class Handle:
         if self.type == FILE_TYPE_PIPE:
             self.more_data = more
         if len(data) > size:
-            if not self.datagrams:
-                self.leftover.appendleft((data[size:], more))
-                self.more_data = self.is_message_pipe()
+            if self.datagrams:
+                raise truncated(WSAEMSGSIZE, data[:size], more)
+            self.leftover.appendleft((data[size:], more))
+            self.more_data = self.is_message_pipe()
             data = data[:size]
         return data
+
+    @property
+    def _position(self):
+        """For the façade: where the next sequential read or write of a file begins."""
+        return self.position
+
+    def _put_back(self, data):
+        """For the façade: bytes that were received and are for the next read."""
+        self.keep((data, None))
 
     cdef bint is_message_pipe(self):
         cdef DWORD state = 0
@@ -308,7 +318,10 @@ cdef class Handle:
         if size == 0:
             return done_future(b"")
         if self.leftover:
-            return done_future(self.from_leftover(size))
+            try:
+                return done_future(self.from_leftover(size))
+            except TruncatedError as error:
+                return failed_future(error)
         future = self.begin(READ)
         future.flags = flags
         try:
@@ -335,7 +348,13 @@ cdef class Handle:
                 future.settle(FINISHED, 0)
                 return future
             if self.leftover:
-                data = self.from_leftover(future.size)
+                try:
+                    data = self.from_leftover(future.size)
+                except TruncatedError as error:
+                    memcpy(future.address(), PyBytes_AS_STRING(error.data), future.size)
+                    future.release_buffer()
+                    future.settle(FAILED, error)
+                    return future
                 memcpy(future.address(), PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
                 future.release_buffer()
                 future.settle(FINISHED, len(data))
@@ -393,6 +412,8 @@ cdef class Handle:
         self.require_bound()
         if self.type != FILE_TYPE_PIPE and self.type != FILE_TYPE_SOCKET:
             raise ValueError("only pipes and sockets can be polled")
+        if self.datagrams:  # a receive of nothing would take the datagram away
+            raise ValueError("a datagram socket cannot be polled: receive from it")
         if self.leftover:
             return done_future(None)
         future = self.begin(CUSTOM)

@@ -27,6 +27,11 @@ cdef extern from "tpio_win32.h" nogil:
     int inet_pton(int family, const char *text, void *address)
     const char *inet_ntop(int family, const void *address, char *text, size_t size)
     void *memset(void *to, int value, size_t size)
+    int bind(SOCKET socket, const sockaddr *name, int size)
+    int connect(SOCKET socket, const sockaddr *name, int size)
+    int getsockname(SOCKET socket, sockaddr *name, int *size)
+    int getpeername(SOCKET socket, sockaddr *name, int *size)
+    int WSAGetLastError()
 
 
 cdef int pack_address(int family, object address, sockaddr_storage *name, int *size) except -1:
@@ -42,9 +47,13 @@ cdef int pack_address(int family, object address, sockaddr_storage *name, int *s
         raise OverflowError("the port must be 0 to 65535")
     if not isinstance(address[0], str):
         raise TypeError(f"the host is a str, not {type(address[0]).__name__!r}")
+    if "\0" in address[0]:
+        raise ValueError("embedded null character")
     memset(name, 0, sizeof(sockaddr_storage))
     if family == AF_INET:
         host = (address[0] or "0.0.0.0").encode("ascii", "replace")
+        if host == b"<broadcast>":
+            host = b"255.255.255.255"
         four.sin_family = AF_INET
         four.sin_port = htons(<unsigned short>port)
         size[0] = sizeof(sockaddr_in)
@@ -57,11 +66,83 @@ cdef int pack_address(int family, object address, sockaddr_storage *name, int *s
         six.sin6_flowinfo = htonl(address[2]) if len(address) > 2 else 0
         six.sin6_scope_id = address[3] if len(address) > 3 else (int(scope) if scope.isdigit() else 0)
         size[0] = sizeof(sockaddr_in6)
-        if inet_pton(AF_INET6, host, &six.sin6_addr) == 1:
+        named = scope and not scope.isdigit()  # the name of an interface: for getaddrinfo
+        if not named and inet_pton(AF_INET6, host, &six.sin6_addr) == 1:
             return 0
     else:
         raise ValueError(f"addresses of family {family} are not supported")
     raise ValueError(f"not a numeric address: {address[0]!r}")
+
+
+cdef extern from *:
+    """
+    typedef struct tpio_sockaddr_un { /* afunix.h, which not every compiler brings */
+        unsigned short family;
+        char path[108];
+    } tpio_sockaddr_un;
+    """
+    ctypedef struct tpio_sockaddr_un:
+        unsigned short family
+        char path[108]
+
+
+cdef enum:
+    AF_UNIX = 1
+
+
+def pack_path(path):
+    """The address of an AF_UNIX socket, as bind_packed and connect_packed take it."""
+    cdef tpio_sockaddr_un name
+    cdef bytes text = os.fsencode(path)
+    cdef Py_ssize_t length = len(text)
+    if not text or 0 in text:
+        raise ValueError("the path of a socket must not be empty or have null characters")
+    if length >= <Py_ssize_t>sizeof(name.path):
+        raise ValueError(f"the path of a socket must have less than {sizeof(name.path)} bytes: {path!r}")
+    memset(&name, 0, sizeof(name))
+    name.family = AF_UNIX
+    memcpy(name.path, PyBytes_AS_STRING(text), length)
+    return PyBytes_FromStringAndSize(<char *>&name, sizeof(name.family) + length + 1)
+
+
+cdef object unpack_path(sockaddr_storage *name, int size):
+    cdef tpio_sockaddr_un *path = <tpio_sockaddr_un *>name
+    cdef bytes text = PyBytes_FromStringAndSize(path.path, max(size - <int>sizeof(path.family), 0))
+    return os.fsdecode(text.partition(b"\0")[0])
+
+
+def bind_packed(size_t socket, bytes name):
+    """https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-bind"""
+    if bind(<SOCKET>socket, <sockaddr *>PyBytes_AS_STRING(name), <int>len(name)) != 0:
+        raise winerror(WSAGetLastError())
+
+
+def connect_packed(size_t socket, bytes name):
+    """Blocks. https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-connect"""
+    cdef const char *address = PyBytes_AS_STRING(name)
+    cdef int size = <int>len(name), error = 0
+    with nogil:
+        if connect(<SOCKET>socket, <sockaddr *>address, size) != 0:
+            error = WSAGetLastError()
+    if error != 0:
+        raise winerror(error)
+
+
+def path_name(size_t socket, *, bint peer):
+    """The path of an AF_UNIX socket, or of its peer; "" for one that is not bound.
+
+    https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-getsockname
+    """
+    cdef sockaddr_storage name
+    cdef int size = sizeof(name), failed
+    memset(&name, 0, sizeof(name))
+    if peer:
+        failed = getpeername(<SOCKET>socket, <sockaddr *>&name, &size)
+    else:
+        failed = getsockname(<SOCKET>socket, <sockaddr *>&name, &size)
+    if failed:
+        raise winerror(WSAGetLastError())
+    return unpack_path(&name, size)
 
 
 cdef object unpack_address(sockaddr_storage *name):
@@ -79,18 +160,29 @@ cdef object unpack_address(sockaddr_storage *name):
 
 
 class TruncatedError(OSError):
-    """A datagram was longer than asked for, and its end is lost. `data`: what was received; `address`: who sent it."""
+    """A datagram was longer than asked for, and its end is lost. `data`: what was received; `address`: who sent it.
+
+    Also of Handle.ioctl: there was more to put out than output_size; `data`: what was put out.
+    """
 
     data = b""
     address = None
 
 
-cdef object truncated(FutureBase future, Py_ssize_t count):
-    error = TruncatedError(0, _format(WSAEMSGSIZE), None, WSAEMSGSIZE)
-    count = min(count or future.size, future.size)
-    error.data = PyBytes_FromStringAndSize(future.address(), count)
-    error.address = address_of(future)
+cdef object truncated(int code, object data, object address):
+    error = TruncatedError(0, _format(code), None, code)
+    error.data = data
+    error.address = address
     return error
+
+
+cdef object truncated_future(FutureBase future, int code, Py_ssize_t count):
+    """The error of a receive, or a device control, for which the buffer was too small."""
+    if future.kind == SCATTERED:
+        data = (<Buffers>future.extra).collect(count)
+    else:
+        data = PyBytes_FromStringAndSize(future.address(), min(count, future.size))
+    return truncated(ERROR_MORE_DATA if future.kind == OUTPUT else WSAEMSGSIZE, data, address_of(future))
 
 
 cdef object address_of(FutureBase future):
@@ -114,16 +206,19 @@ def is_numeric(int family, address):
 cdef class SocketHandle(Handle):
     """What tpio.Socket adds to Handle, in the system's terms. `finish(future, error, count)` makes the result."""
 
-    def _accept(self, size_t socket, finish):
-        """AcceptEx into an unconnected socket.
+    def _accept(self, size_t socket, finish, receive=0):
+        """AcceptEx into an unconnected socket, with the first `receive` bytes of what it sends.
 
         https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex
         """
         cdef FutureBase future = self.begin(CUSTOM)
         future.extra = finish
         try:
-            future.buffer = new_bytes(2 * TPIO_ADDRESS_SIZE)
-        except MemoryError:
+            future.at = as_size(receive)
+            if future.at > LARGEST:
+                raise ValueError("more than 2 GiB in one call")
+            future.buffer = new_bytes(future.at + 2 * TPIO_ADDRESS_SIZE)
+        except BaseException:
             future.settle(CANCELLED, None)
             raise
         future.size = socket
@@ -132,7 +227,12 @@ cdef class SocketHandle(Handle):
     cdef core.tpio_status submit_accept(self, FutureBase future):
         future.submitted = True
         Py_INCREF(future)  # the system's
-        return core.tpio_accept(&future.op, self.native, <SOCKET>future.size, PyBytes_AS_STRING(future.buffer), 0)
+        return core.tpio_accept(&future.op, self.native, <SOCKET>future.size, PyBytes_AS_STRING(future.buffer),
+                                <DWORD>future.at)
+
+    def _accept_data(self, FutureBase future, Py_ssize_t count):
+        """From a finish function: what the new connection has sent."""
+        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(future.buffer), count)
 
     def _accept_again(self, FutureBase future, size_t socket):
         """From a finish function: the same future goes on with a fresh socket."""
@@ -168,6 +268,7 @@ cdef class SocketHandle(Handle):
 
     cdef FutureBase receive_from(self, FutureBase future, char *address):
         future.name = PyBytes_FromStringAndSize(NULL, sizeof(sockaddr_storage))
+        memset(PyBytes_AS_STRING(future.name), 0, sizeof(sockaddr_storage))  # a connection does not tell its sender
         future.submitted = True
         Py_INCREF(future)  # the system's
         return future.started(core.tpio_recv_from(&future.op, self.native, address, one_call(future.size), 0,
@@ -184,7 +285,9 @@ cdef class SocketHandle(Handle):
         self.require_bound()
         if self.leftover:
             data, sender = self.leftover.popleft()
-            return done_future((data[:size], sender))
+            if len(data) > size:
+                return failed_future(truncated(WSAEMSGSIZE, data[:size], sender))
+            return done_future((data, sender))
         future = self.begin(DATAGRAM)
         try:
             future.buffer = new_bytes(size)
@@ -202,10 +305,14 @@ cdef class SocketHandle(Handle):
             future.pin(buffer, True)
             if self.leftover:
                 data, sender = self.leftover.popleft()
-                data = data[:future.size]
-                memcpy(future.address(), PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
-                future.release_buffer()
-                future.settle(FINISHED, (len(data), sender))
+                memcpy(future.address(), PyBytes_AS_STRING(data), min(PyBytes_GET_SIZE(data), future.size))
+                if len(data) > future.size:
+                    error = truncated(WSAEMSGSIZE, data[:future.size], sender)
+                    future.release_buffer()
+                    future.settle(FAILED, error)
+                else:
+                    future.release_buffer()
+                    future.settle(FINISHED, (len(data), sender))
                 return future
             return self.receive_from(future, future.address())
         except BaseException:
@@ -262,8 +369,12 @@ cdef class SocketHandle(Handle):
         if list.total == 0 and not self.datagrams:
             return done_future(0)
         if writable and self.leftover:
-            return done_future(list.fill(self.from_leftover(list.total)))
-        future = self.begin(COUNT)
+            try:
+                return done_future(list.fill(self.from_leftover(list.total)))
+            except TruncatedError as error:
+                list.fill(error.data)
+                return failed_future(error)
+        future = self.begin(SCATTERED if writable else COUNT)
         future.extra = list  # as long as the operation
         future.submitted = True
         Py_INCREF(future)  # the system's
@@ -299,6 +410,7 @@ cdef class SocketHandle(Handle):
 cdef class Buffers:
     """Many buffers, held while the system has them."""
 
+    cdef tuple objects
     cdef Py_buffer *views
     cdef WSABUF *list
     cdef DWORD count             # that are held
@@ -308,6 +420,7 @@ cdef class Buffers:
         cdef Py_ssize_t length
         buffers = tuple(buffers)
         length = len(buffers)
+        self.objects = buffers
         self.views = <Py_buffer *>PyMem_Calloc(length + 1, sizeof(Py_buffer))
         self.list = <WSABUF *>PyMem_Calloc(length + 1, sizeof(WSABUF))
         if self.views == NULL or self.list == NULL:
@@ -336,11 +449,18 @@ cdef class Buffers:
             done += part
         return done
 
+    cdef bytes collect(self, Py_ssize_t size):
+        """The first bytes that are in the buffers, which may have been released."""
+        return b"".join([memoryview(each).cast("B") for each in self.objects])[:size]
+
+    cdef void release(self) noexcept:
+        cdef DWORD i, held = self.count
+        self.count = 0
+        for i in range(held):
+            PyBuffer_Release(&self.views[i])
+
     def __dealloc__(self):
-        cdef DWORD i
-        if self.views != NULL:
-            for i in range(self.count):
-                PyBuffer_Release(&self.views[i])
+        self.release()
         PyMem_Free(self.views)
         PyMem_Free(self.list)
 

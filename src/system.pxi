@@ -473,8 +473,13 @@ cdef extern from "tpio_win32.h" nogil:
         FileStorageInfo
 
 
-def unlock_file(size_t handle, uint64_t offset, uint64_t length):
+def unlock_file(size_t handle, offset, length):
     """https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-unlockfile"""
+    check_range(offset, length)
+    unlock_range(handle, offset, length)
+
+
+cdef int unlock_range(size_t handle, uint64_t offset, uint64_t length) except -1:
     if not UnlockFile(<HANDLE>handle, <DWORD>offset, <DWORD>(offset >> 32), <DWORD>length, <DWORD>(length >> 32)):
         raise winerror(GetLastError())
 
@@ -510,10 +515,27 @@ def revert_to_self():
         raise winerror(GetLastError())
 
 
+cdef int check_range(object offset, object length) except -1:
+    if operator_index(offset) < 0 or operator_index(length) <= 0:
+        raise ValueError("a lock begins at 0 or later, and locks at least one byte")
+    if offset + length > 0xFFFFFFFFFFFFFFFF:
+        raise ValueError("the range of a lock must end before 2**64")
+    return 0
+
+
+cdef bint unlock_again(Handle handle, tuple range):
+    """The await on a lock was cancelled, but the lock was faster: nobody knows that he has it."""
+    try:
+        unlock_file(handle.fileno(), range[0], range[1])
+    except (OSError, ValueError):
+        pass  # closed, which has unlocked it
+    return True
+
+
 cdef class FileHandle(Handle):
     """What tpio.File and tpio.Watcher add to Handle."""
 
-    def lock(self, uint64_t offset, uint64_t length, *, bint exclusive=True):
+    def lock(self, offset, length, *, bint exclusive=True):
         """Locks a range of bytes against other handles, waiting for those that have it: Future of None. Can be cancelled.
 
         Shared locks (exclusive=False) go together. unlock() gives it back, as does close().
@@ -521,15 +543,17 @@ cdef class FileHandle(Handle):
         """
         cdef FutureBase future
         cdef core.tpio_status status
-        if length == 0:
-            raise ValueError("a lock of no bytes locks nothing")
-        if offset + length < offset:
-            raise ValueError("the range of a lock must end before 2**64")
-        future = self.begin(NOTHING)
+        cdef uint64_t start, count
+        self.require_bound()
+        check_range(offset, length)
+        start = offset
+        count = length
+        future = self.begin(LOCKED)
+        future.name = (offset, length)
         future.submitted = True
         Py_INCREF(future)  # the system's
         with nogil:
-            status = core.tpio_lock(&future.op, self.native, offset, length, exclusive)
+            status = core.tpio_lock(&future.op, self.native, start, count, exclusive)
         return future.started(status)
 
     def _watch(self, size_t size, DWORD filter, bint recursive, finish):

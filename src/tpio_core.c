@@ -163,8 +163,7 @@ DWORD tpio__extension_find(tpio_verb verb, SOCKET socket)
 
 void tpio__extension_get(tpio_verb verb, void *function, size_t size)
 {
-    struct core__extension *wanted = core__extension_of(verb);
-    PVOID found = wanted != NULL ? wanted->function : NULL;
+    PVOID found = core__extension_of(verb)->function;
 
     CopyMemory(function, &found, size);
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import operator
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -53,13 +54,16 @@ class File(FileHandle):
 
     def _check_aligned(self, size: int, offset: int | None, address_of: Any = None) -> None:
         unit = self.alignment
-        if offset is not None and offset % unit:
+        if offset is None:
+            offset = self._position
+        if offset % unit:
             raise ValueError(f"an unbuffered file needs an offset that is a multiple of {unit}, not {offset}")
         if size % unit:
             raise ValueError(f"an unbuffered file needs a size that is a multiple of {unit}, not {size}")
         if address_of is not None and _tpio.address_of_buffer(address_of) % unit:
             raise ValueError(
-                f"an unbuffered file needs a buffer at an address that is a multiple of {unit}: tpio.aligned_buffer(size)"
+                f"an unbuffered file needs a buffer at an address that is a multiple of {unit}: "
+                "tpio.aligned_buffer(size)"
             )
 
     def read(self, n: SupportsIndex, offset: int | None = None) -> Future[bytes]:
@@ -69,12 +73,15 @@ class File(FileHandle):
 
     def read_into(self, buffer: Any, offset: int | None = None) -> Future[int]:
         if self.alignment > 1:
-            self._check_aligned(memoryview(buffer).nbytes, offset, buffer)
+            at_end = offset is None and self._position % self.alignment != 0  # nothing else leaves it there
+            if at_end and self._position >= self.size():
+                return _tpio.done_future_of(0)
+            self._check_aligned(_size_of(buffer), offset, buffer)
         return super().read_into(buffer, offset)
 
     def write(self, data: Any, offset: int | None = None) -> Future[int]:
         if self.alignment > 1:
-            self._check_aligned(memoryview(data).nbytes, offset, data)
+            self._check_aligned(_size_of(data), offset, data)
         return super().write(data, offset)
 
     read.__doc__ = FileHandle.read.__doc__
@@ -83,12 +90,16 @@ class File(FileHandle):
 
     def read_many(self, parts: Iterable[tuple[int, int]]) -> Future[list[bytes]]:
         """Reads at many offsets, given as (offset, n), all at the same time: Future of the bytes of each."""
-        wanted = [(offset, n) for offset, n in parts]
+        wanted = [(_not_negative(offset, "offset"), _not_negative(n, "number of bytes")) for offset, n in parts]
         return _all([partial(self.read, n, offset) for offset, n in wanted])
 
     def write_many(self, parts: Iterable[tuple[int, Any]]) -> Future[list[int]]:
-        """Writes at many offsets, given as (offset, data), all at the same time: Future of the bytes written of each."""
-        wanted = [(offset, data) for offset, data in parts]
+        """Writes at many offsets, given as (offset, data), all at the same time: Future of the bytes written."""
+        wanted = [(_not_negative(offset, "offset"), data) for offset, data in parts]
+        for offset, data in wanted:  # all of them, before anything is written
+            size = _size_of(data)
+            if self.alignment > 1:
+                self._check_aligned(size, offset, data)
         return _all([partial(self.write, data, offset) for offset, data in wanted])
 
     def unlock(self, offset: int, length: int) -> None:
@@ -126,8 +137,8 @@ def open(
 ) -> File:
     """Opens a file for overlapped I/O; raises FileNotFoundError, PermissionError and the like at once.
 
-    mode: rb, r+b, wb, w+b, xb, x+b, ab, as in the built-in open. share: what others may do meanwhile: letters of r(ead),
-    w(rite), d(elete or rename). flags: more FILE_FLAG_* of CreateFileW, such as 0x20000000 (no buffering).
+    mode: rb, r+b, wb, w+b, xb, x+b, ab, as in the built-in open. share: what others may do meanwhile: letters of
+    r(ead), w(rite), d(elete or rename). flags: more FILE_FLAG_* of CreateFileW, such as 0x20000000 (no buffering).
     https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-createfilew
     """
     name = os.fsdecode(path)
@@ -149,6 +160,17 @@ def open(
     return file
 
 
+def _not_negative(value: int, what: str) -> int:
+    if operator.index(value) < 0:
+        raise ValueError(f"the {what} must not be negative")
+    return value
+
+
+def _size_of(data: Any) -> int:
+    with memoryview(data) as view:
+        return view.nbytes
+
+
 def aligned_buffer(size: int) -> memoryview:
     """A writable buffer of zeros at an address that suits unbuffered files: the start of a page."""
     if size <= 0:
@@ -162,7 +184,7 @@ def _all(starts: list[Callable[[], Future[Any]]]) -> Future[list[Any]]:
     started: list[Future[Any]] = []
     try:
         for start in starts:
-            started.append(start())
+            started.append(start())  # noqa: PERF401 - what has started is needed when another cannot
     except BaseException:
         for future in started:
             future.cancel()
@@ -182,9 +204,12 @@ def _gather(futures: list[Future[Any]]) -> Steps[list[Any]]:
                 failure = error
                 for other in futures:
                     other.cancel()
-    if failure is not None:
+    if failure is None:
+        return results
+    try:
         raise failure
-    return results
+    finally:
+        del failure, futures, future  # the traceback refers to this frame: no cycle through it
 
 
 def copy_file(
@@ -223,22 +248,27 @@ class _Copy:
         self.source, self.target, self.block, self.progress = source, target, block, progress
         self.total = source.size()
         self.copied = 0
+        self.end = self.total  # sooner, if the source is cut meanwhile
         self.lock = threading.Lock()
         self.offsets = iter(range(0, self.total, block))
 
     @steps
     def run(self, depth: int) -> Steps[int]:
         try:
+            yield self.source.pool.submit(_nothing)  # what follows may block, and must not block the caller
             if self.total:
                 self.target.truncate(self.total)  # writes that extend a file are synchronous
             yield _gather([self.worker() for _ in range(min(depth, -(-self.total // self.block)))])
-            return self.copied
+            if self.end < self.total:
+                self.target.truncate(self.end)
+            return self.end
         finally:
             self.source.close()
             self.target.close()
 
     @steps
     def worker(self) -> Steps[None]:
+        yield self.source.pool.submit(_nothing)  # reads and writes may be done at once: each worker has its thread
         while True:
             with self.lock:
                 offset = next(self.offsets, None)
@@ -248,5 +278,11 @@ class _Copy:
             yield self.target.write(data, offset)
             with self.lock:
                 self.copied += len(data)
+                if len(data) < min(self.block, self.total - offset):
+                    self.end = min(self.end, offset + len(data))
                 if self.progress is not None:
                     self.progress(self.copied, self.total)
+
+
+def _nothing() -> None:
+    """For a pool to do."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections import deque
-from typing import Any
+from concurrent.futures import CancelledError
+from typing import Any, overload
 
 from . import _tpio
 from ._steps import Steps, steps, with_timeout
 from ._tpio import Future, Pool, SocketHandle, default_pool
 
-Address = Any  # what the socket module takes and gives for the family
+Address = Any  # what the socket module takes and gives for the family; for AF_UNIX a path
+
+AF_UNIX = 1  # Windows has it since 10.1803, its Python does not
 
 WSAEINVAL = 10022
 LARGEST_TRANSMIT = 0x7FFFF000  # TransmitFile sends at most 2 GiB in one call
@@ -46,7 +50,7 @@ class Socket(SocketHandle):
 
     def _set_up(self, inner: socket.socket) -> None:
         self._sock = inner
-        self._given_back: deque[tuple[Socket, Address]] = deque()
+        self._given_back: deque[tuple[Socket, Address, bytes]] = deque()
         if inner.type == socket.SOCK_DGRAM:
             _tpio.ignore_port_unreachable(inner.fileno())
 
@@ -64,12 +68,24 @@ class Socket(SocketHandle):
 
     # ---- overlapped
 
-    def accept(self) -> Future[tuple[Socket, Address]]:
-        """The next connection of a listening socket: (Socket, address). A client that has gone before it was accepted is
-        passed over. https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex"""
+    @overload
+    def accept(self) -> Future[tuple[Socket, Address]]: ...
+    @overload
+    def accept(self, *, receive: int) -> Future[tuple[Socket, Address, bytes]]: ...
+    def accept(self, *, receive: int = 0) -> Future[Any]:
+        """The next connection of a listening socket: (Socket, address). A client that has gone before it was accepted
+        is passed over.
+
+        receive: waits until the client has sent something too, and gives up to that many bytes of it: (Socket, address,
+        data); b"" from a client that has closed. One that sends nothing keeps its place in the accept: have several
+        under way, or a time limit.
+        https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex
+        """
         self._require_open()
+        if receive < 0:
+            raise ValueError("the number of bytes must not be negative")
         if self._given_back:
-            return _tpio.done_future_of(self._given_back.popleft())
+            return self._accept_given_back(receive)
         candidate = socket.socket(self.family, self.type, self.proto)
 
         def finish(future: Future[Any], error: int, count: int) -> Any:
@@ -79,8 +95,13 @@ class Socket(SocketHandle):
                     error = self._accepted(candidate.fileno())
                 if error == 0:
                     try:
-                        address = candidate.getpeername()
-                        return Socket(sock=candidate, pool=self.pool), address
+                        address = _peer_name(candidate)
+                        connection = Socket(sock=candidate, pool=self.pool)
+                        return (
+                            (connection, address, self._accept_data(future, count))
+                            if receive
+                            else (connection, address)
+                        )
                     except OSError as failure:
                         error = failure.winerror
             if error not in GONE:
@@ -92,25 +113,57 @@ class Socket(SocketHandle):
             return again
 
         try:
-            return self._accept(candidate.fileno(), finish)
+            return self._accept(candidate.fileno(), finish, receive)
         except BaseException:
             candidate.close()
             raise
 
     def _give_back(self, result: Any) -> bool:
-        if isinstance(result, tuple):
-            self._given_back.append(result)
-            return True
-        return False
+        if not isinstance(result, tuple):
+            return False
+        connection, address, *data = result
+        if self.closed:
+            connection.close()
+        else:
+            self._given_back.append((connection, address, data[0] if data else b""))
+        return True
+
+    def _accept_given_back(self, receive: int) -> Future[Any]:
+        connection, address, data = self._given_back.popleft()
+        if data:
+            connection._put_back(data)
+        if not receive:
+            return _tpio.done_future_of((connection, address))
+        whole = self._receive_first(connection, address, receive)
+        whole._on_give_back = self._give_back
+        return whole
+
+    @steps
+    def _receive_first(self, connection: Socket, address: Address, size: int) -> Steps[Any]:
+        try:
+            return connection, address, (yield connection.recv(size))
+        except CancelledError:
+            self._give_back((connection, address))
+            raise
+        except BaseException:
+            connection.close()
+            raise
 
     def connect(self, address: Address) -> Future[None]:
         """Connects to (host, port). A host name is looked up on the pool, and its first address of this family is used;
         see open_connection for all of them. https://learn.microsoft.com/windows/win32/api/mswsock/nc-mswsock-lpfn_connectex
         """
         self._require_open()
+        if self.family == AF_UNIX:
+            return self._connect_path(_tpio.pack_path(address))
         if _tpio.is_numeric(self.family, address):
             return self._connect_to(address)
         return self._look_up_and_connect(address)
+
+    @steps
+    def _connect_path(self, packed: bytes) -> Steps[None]:
+        # ConnectEx is not for AF_UNIX. A connect is brief there: the peer is on this machine.
+        yield default_pool().submit(_tpio.connect_packed, self._sock.fileno(), packed)
 
     @steps
     def _look_up_and_connect(self, address: Address) -> Steps[None]:
@@ -153,7 +206,8 @@ class Socket(SocketHandle):
         self._require_open()
         if _tpio.is_numeric(self.family, address):
             return self._send_to(self.family, data, address)
-        return self._look_up_and_send(data, address)
+        with memoryview(data):  # what is no buffer is refused at once
+            return self._look_up_and_send(data, address)
 
     @steps
     def _look_up_and_send(self, data: Any, address: Address) -> Steps[int]:
@@ -162,28 +216,32 @@ class Socket(SocketHandle):
         return sent
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> Future[int]:
-        """Sends `count` bytes of a file (None: to its end) from `offset` on, without their passing through Python. Future of
-        the number of bytes sent, which is less than asked for when the file is shorter.
+        """Sends `count` bytes of a file (None: to its end) from `offset` on, without their passing through Python.
+        Future of the number of bytes sent, which is less than asked for when the file is shorter.
 
         file: a tpio.File or a file object of the standard library, of which the file position does not matter.
         https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-transmitfile
         """
         self._require_open()
-        handle = _tpio.handle_value(file)
         if offset < 0 or (count is not None and count < 0):
             raise ValueError("offset and count must not be negative")
+        handle = _tpio.handle_value(file)
         left = max(_tpio.file_size(handle) - offset, 0)
-        return self._transmit_all(file, handle, offset, left if count is None else min(count, left))
+        # Of our own, so that nobody can close it meanwhile.
+        return self._transmit_all(_tpio.duplicate_handle(handle), offset, left if count is None else min(count, left))
 
     @steps
-    def _transmit_all(self, file: Any, handle: int, offset: int, left: int) -> Steps[int]:
-        sent = 0  # `file` is an argument so that it lives as long as this
-        while sent < left:
-            part = yield self._transmit(handle, offset + sent, min(left - sent, LARGEST_TRANSMIT))
-            if part == 0:  # the file has become shorter
-                break
-            sent += part
-        return sent
+    def _transmit_all(self, handle: int, offset: int, left: int) -> Steps[int]:
+        sent = 0
+        try:
+            while sent < left:
+                part = yield self._transmit(handle, offset + sent, min(left - sent, LARGEST_TRANSMIT))
+                if part == 0:  # the file has become shorter
+                    break
+                sent += part
+            return sent
+        finally:
+            _tpio.close_handle(handle)
 
     # ---- the rest
 
@@ -192,9 +250,12 @@ class Socket(SocketHandle):
             raise ValueError("I/O operation on closed socket")
 
     def bind(self, address: Address) -> None:
-        """As socket.socket.bind."""
+        """As socket.socket.bind; for AF_UNIX a path, of which the file stays when the socket is closed."""
         self._require_open()
-        self._sock.bind(address)
+        if self.family == AF_UNIX:
+            _tpio.bind_packed(self._sock.fileno(), _tpio.pack_path(address))
+        else:
+            self._sock.bind(address)
 
     def listen(self, backlog: int | None = None) -> None:
         """As socket.socket.listen; None: the system's maximum."""
@@ -209,12 +270,14 @@ class Socket(SocketHandle):
     def getsockname(self) -> Address:
         """As socket.socket.getsockname."""
         self._require_open()
+        if self.family == AF_UNIX:
+            return _tpio.path_name(self._sock.fileno(), peer=False)
         return self._sock.getsockname()
 
     def getpeername(self) -> Address:
         """As socket.socket.getpeername."""
         self._require_open()
-        return self._sock.getpeername()
+        return _peer_name(self._sock)
 
     def setsockopt(self, *args: Any) -> None:
         """As socket.socket.setsockopt."""
@@ -228,17 +291,16 @@ class Socket(SocketHandle):
 
     def close(self) -> None:
         given_back, self._given_back = self._given_back, deque()
+        self._sock.detach()  # the handle is ours; and from here on nobody uses its value any more
         super().close()
-        self._sock.detach()  # the handle was ours, and is closed
-        for connection, _ in given_back:
+        for connection, _, _ in given_back:
             connection.close()
 
     close.__doc__ = SocketHandle.close.__doc__
 
     def detach(self) -> int:
-        number = super().detach()
         self._sock.detach()
-        return number
+        return super().detach()
 
     detach.__doc__ = SocketHandle.detach.__doc__
 
@@ -246,6 +308,10 @@ class Socket(SocketHandle):
         inner = getattr(self, "_sock", None)
         if inner is not None:
             inner.detach()  # the base class closes the handle
+
+
+def _peer_name(sock: socket.socket) -> Address:
+    return _tpio.path_name(sock.fileno(), peer=True) if sock.family == AF_UNIX else sock.getpeername()
 
 
 def getaddrinfo(
@@ -265,17 +331,21 @@ def getaddrinfo(
 def listen(
     address: Address, *, backlog: int | None = None, family: int | None = None, pool: Pool | None = None
 ) -> Socket:
-    """A socket that listens at (host, port), and is alone there (SO_EXCLUSIVEADDRUSE). Port 0: any free one.
+    """A socket that listens at (host, port), and is alone there (SO_EXCLUSIVEADDRUSE). Port 0: any free one. A path
+    (str or os.PathLike) is an AF_UNIX socket's, which must not exist yet.
 
     family: None takes AF_INET6 for an IPv6 address and AF_INET otherwise. A host name is looked up, which may block.
     """
-    if family is None:
+    if isinstance(address, (str, os.PathLike)):
+        family = AF_UNIX
+    elif family is None:
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    if not _tpio.is_numeric(family, address):
+    if family != AF_UNIX and not _tpio.is_numeric(family, address):
         address = socket.getaddrinfo(address[0], address[1], family, socket.SOCK_STREAM)[0][4]
     sock = Socket(family, socket.SOCK_STREAM, pool=pool)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        if family != AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
         sock.bind(address)
         sock.listen(backlog)
     except BaseException:
@@ -286,11 +356,27 @@ def listen(
 
 def open_connection(address: Address, *, timeout: float | None = None, pool: Pool | None = None) -> Future[Socket]:
     """Connects to (host, port) by TCP: looks the host up on the pool, tries every address in turn, and fails with the
-    last one's error. timeout: seconds for all of it (TimeoutError)."""
-    host, port = address[0], address[1]
+    last one's error. A path (str or os.PathLike) is an AF_UNIX socket's. timeout: seconds for all of it (TimeoutError).
+    """
     if timeout is not None and not timeout >= 0:
         raise ValueError("the timeout must not be negative")
+    if isinstance(address, (str, os.PathLike)):
+        packed = _tpio.pack_path(address)
+        return with_timeout(
+            _open_path(Socket(AF_UNIX, pool=pool), packed), timeout, f"connecting to {os.fspath(address)}"
+        )
+    host, port = address[0], address[1]
     return with_timeout(_open_connection(host, port, pool), timeout, f"connecting to {host}:{port}")
+
+
+@steps
+def _open_path(sock: Socket, packed: bytes) -> Steps[Socket]:
+    try:
+        yield sock._connect_path(packed)
+        return sock
+    except BaseException:
+        sock.close()
+        raise
 
 
 @steps
