@@ -163,7 +163,8 @@ DWORD tpio__extension_find(tpio_verb verb, SOCKET socket)
 
 void tpio__extension_get(tpio_verb verb, void *function, size_t size)
 {
-    PVOID found = core__extension_of(verb)->function;
+    struct core__extension *wanted = core__extension_of(verb);
+    PVOID found = wanted != NULL ? wanted->function : NULL;
 
     CopyMemory(function, &found, size);
 }

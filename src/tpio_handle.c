@@ -136,6 +136,12 @@ static void handle__shut(tpio_handle *handle, BOOL pending)
     WakeByAddressAll((PVOID)&handle->shut);
 }
 
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+/* It does not count references, of which the caller has one. */
+#pragma GCC diagnostic ignored "-Wanalyzer-use-after-free"
+#pragma GCC diagnostic ignored "-Wanalyzer-use-of-uninitialized-value"
+#endif
 /* Somebody else may close the system's handle as soon as he knows that we are done with it, and others may still be
  * inside a call with it: this waits for them, for as long as their Win32 calls take. */
 static void handle__await_shut(tpio_handle *handle)
@@ -145,6 +151,9 @@ static void handle__await_shut(tpio_handle *handle)
     while (!handle->shut)
         WaitOnAddress(&handle->shut, &open, sizeof open, INFINITE);
 }
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 /* Nothing is in flight and the handle is closed. */
 static void handle__free(tpio_handle *handle)
@@ -187,9 +196,11 @@ void tpio__handle_leave(tpio_handle *handle, LONG64 what)
 
 void tpio_handle_close(tpio_handle *handle)
 {
+    BOOL owned = handle->owned != 0;
+
     if (tpio__handle_enter(handle, TPIO_USER | TPIO_INFLIGHT | HANDLE__CLOSING))
         tpio__handle_leave(handle, TPIO_USER);
-    if (!handle->owned)
+    if (!owned)
         handle__await_shut(handle);
 }
 

@@ -1,16 +1,29 @@
 import concurrent.futures
 import os
-from _typeshed import ReadableBuffer, StrOrBytesPath, Unused, WriteableBuffer
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextvars import Context
 from types import TracebackType
-from typing import Any, Generic, Literal, NamedTuple, ParamSpec, Protocol, Self, SupportsFloat, SupportsIndex, TypeVar
+from typing import (
+    Any,
+    Generic,
+    Literal,
+    NamedTuple,
+    ParamSpec,
+    Protocol,
+    Self,
+    SupportsFloat,
+    SupportsIndex,
+    TypeAlias,
+    TypeVar,
+)
+
+from _typeshed import ReadableBuffer, Unused, WriteableBuffer
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
 _P = ParamSpec("_P")
-_Finish = Callable[[Future[Any], int, int], Any]  # (future, Win32 error code, bytes) -> result
+_Finish: TypeAlias = Callable[[Future[Any], int, int], Any]  # (future, Win32 error code, bytes) -> result
 
 class _HasFileno(Protocol):
     def fileno(self) -> int: ...
