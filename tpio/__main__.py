@@ -1,12 +1,12 @@
 """The self-check: `python -m tpio` drives the real thing and prints what works, how often a second, and how fast.
 
-Each check is a generator-free function that does its work `count` times, measures each time, and raises when something
-is wrong. The exit code is 0 when all pass.
+Each check is a function that does its work some times, measures each, and raises when something is wrong. The exit code is 0 when all pass.
 """
 
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import os
 import platform
@@ -26,6 +26,7 @@ from typing import Any
 import tpio
 
 WAIT = 30.0  # seconds for what should take microseconds
+HANGS = 90.0  # seconds for one check
 
 
 class Clock:
@@ -266,7 +267,10 @@ def _hung_process(clock: Clock) -> None:
     reader, writer = tpio.pipe()
     with tpio.spawn([sys.executable, "-c", program], stdout=tpio.PIPE) as child, reader, writer:
         assert child.stdout is not None
-        same(child.stdout.read(100).result(WAIT).strip(), b"ready")
+        said = b""
+        while not said.endswith(b"\n"):
+            said += child.stdout.read(100).result(WAIT)
+        same(said.strip(), b"ready")
         hanging = child.stdout.read(100)
         for _ in range(100):
             with clock.time():
@@ -289,12 +293,15 @@ def _hung_process(clock: Clock) -> None:
 def run(name: str, function: Check) -> dict[str, Any]:
     clock = Clock()
     error = None
+    faulthandler.dump_traceback_later(HANGS, exit=True)  # says where, and the exit code is not 0
     try:
         function(clock)
     except BaseException as failure:
         if isinstance(failure, KeyboardInterrupt):
             raise
         error = "".join(traceback.format_exception_only(failure)).strip()
+    finally:
+        faulthandler.cancel_dump_traceback_later()
     row: dict[str, Any] = {"check": name, "passed": error is None, "error": error}
     if clock.times:
         row["per_second"] = round(len(clock.times) / max(sum(clock.times), 1e-9), 1)
