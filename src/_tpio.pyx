@@ -48,7 +48,7 @@ cdef extern from *:
     PyAPI_FUNC(void *) _PyOS_SigintEvent(void);
     """
     const bint TPIO_FREE_THREADED
-    HANDLE _PyOS_SigintEvent()
+    HANDLE _PyOS_SigintEvent() nogil
 
 cdef extern from "Python.h":
     ctypedef struct PyThreadState:

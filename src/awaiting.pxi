@@ -145,6 +145,7 @@ cdef LoopInbox inbox_of(object loop):
         inbox = LoopInbox.__new__(LoopInbox)
         inbox.loop_ref = ref(loop)
         inbox.arrived = []
+        inbox.lock = threading.Lock()
         inbox = _inboxes.setdefault(loop, inbox)
     if not TPIO_FREE_THREADED:
         latest = inbox
@@ -153,6 +154,7 @@ cdef LoopInbox inbox_of(object loop):
 
 cdef class LoopInbox:
     cdef object loop_ref         # weak: an inbox does not keep its loop
+    cdef object lock             # for wake()
     cdef list arrived
     cdef bint woken              # drain() is scheduled
     cdef object __weakref__
@@ -174,7 +176,10 @@ cdef class LoopInbox:
         loop = self.loop_ref()
         try:
             if loop is not None:
-                loop.call_soon_threadsafe(self.drain)
+                # One thread at a time: a loop is woken through a non-blocking socket, and Wine lets one of two concurrent
+                # sends on that fail, which asyncio takes for a wake-up that is under way.
+                with self.lock:
+                    loop.call_soon_threadsafe(self.drain)
                 return 0
         except RuntimeError:
             pass

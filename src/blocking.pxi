@@ -1,16 +1,26 @@
 # Threads that wait for a future.
 #
-# A blocked thread waits on an event of its own, made once for each thread. The main thread waits on the interpreter's
-# SIGINT event too, since Python's locks cannot be interrupted on Windows before 3.14.
+# A blocked thread waits on an address. The main thread waits on an event instead, made once, and on the interpreter's SIGINT
+# event, since Python's locks cannot be interrupted on Windows before 3.14.
 
 from time import monotonic
 
 
 # A thread blocked in result(); lives on that thread's stack, linked while it waits.
 cdef struct Blocked:
-    HANDLE event
-    bint signalled
+    HANDLE event                # NULL: waits on the address of signalled
+    LONG signalled
     Blocked *next
+
+
+cdef void signal_blocked(Blocked *blocked) noexcept:
+    """Inside the future's critical section. Once signalled, the thread may be gone, and its stack with it."""
+    cdef HANDLE event = blocked.event
+    blocked.signalled = True
+    if event != NULL:
+        SetEvent(event)
+    else:
+        WakeByAddressAll(&blocked.signalled)
 
 
 cdef unsigned long main_thread = threading.main_thread().ident
@@ -40,9 +50,7 @@ cdef bint block_on(FutureBase future, object timeout, bint consumes=True) except
     """Blocks until the future has ended; False: the timeout (seconds; None: none) has passed.
 
     consumes: whoever blocks wants the result, so that it must not be given back to the handle."""
-    cdef core.tpio_thread *thread = core.tpio_thread_current()
-    cdef HANDLE events[2]
-    cdef DWORD count = 1, left = INFINITE
+    cdef DWORD left = INFINITE
     cdef Blocked blocked
     cdef double deadline = 0
     cdef bint ended
@@ -50,23 +58,12 @@ cdef bint block_on(FutureBase future, object timeout, bint consumes=True) except
         if timeout <= 0:
             return future.state >= CANCELLED
         deadline = monotonic() + <double>timeout
-    if thread != NULL and thread.event == NULL:
-        thread.event = CreateEventW(NULL, False, False, NULL)
-    if thread == NULL or thread.event == NULL:
-        raise MemoryError("no event to wait on")
-    events[0] = thread.event
-    if PyThread_get_thread_ident() == main_thread:
-        events[1] = _PyOS_SigintEvent()
-        if events[1] != NULL:
-            count = 2
+    blocked.event = event_of_main_thread()
     while True:
-        if count == 2:
-            ResetEvent(events[1])
+        if blocked.event != NULL:
             PyErr_CheckSignals()
         if timeout is not None:
             left = milliseconds_left(deadline)
-        ResetEvent(events[0])  # of an earlier wait that timed out just when it was signalled
-        blocked.event = events[0]
         blocked.signalled = False
         with cython.critical_section(future):
             ended = future.state >= CANCELLED
@@ -77,16 +74,50 @@ cdef bint block_on(FutureBase future, object timeout, bint consumes=True) except
         if ended:
             return True
         with nogil:
-            WaitForMultipleObjects(count, events, False, left)
+            if blocked.event != NULL:
+                wait_or_interrupt(blocked.event, left)
+            else:
+                wait_for_signal(&blocked, left)
         with cython.critical_section(future):
             if not blocked.signalled:
                 take_blocked(future, &blocked)
         if blocked.signalled:
+            if blocked.event != NULL:
+                ResetEvent(blocked.event)  # in case that something else has ended the wait
             return True
-        if count == 2:
-            PyErr_CheckSignals()
         if timeout is not None and milliseconds_left(deadline) == 0:
+            if blocked.event != NULL:
+                PyErr_CheckSignals()
             return future.state >= CANCELLED
+
+
+cdef HANDLE event_of_main_thread() except? NULL:
+    """The event on which the main thread waits; NULL on others."""
+    cdef core.tpio_thread *thread
+    if PyThread_get_thread_ident() != main_thread or _PyOS_SigintEvent() == NULL:
+        return NULL
+    thread = core.tpio_thread_current()
+    if thread != NULL and thread.event == NULL:
+        thread.event = CreateEventW(NULL, False, False, NULL)
+    if thread == NULL or thread.event == NULL:
+        raise MemoryError("no event to wait on")
+    return thread.event
+
+
+cdef void wait_or_interrupt(HANDLE event, DWORD milliseconds) noexcept nogil:
+    """Until the event, Ctrl-C, or the time. The caller then checks for signals."""
+    cdef HANDLE events[2]
+    events[0] = event
+    events[1] = _PyOS_SigintEvent()
+    if WaitForMultipleObjects(2, events, False, milliseconds) == WAIT_OBJECT_0 + 1:
+        ResetEvent(events[1])  # after the wait: a signal that comes before it must end it
+
+
+cdef void wait_for_signal(Blocked *blocked, DWORD milliseconds) noexcept nogil:
+    cdef LONG zero = 0
+    while not blocked.signalled:
+        if not WaitOnAddress(&blocked.signalled, &zero, sizeof(LONG), milliseconds):
+            break  # the time is up
 
 
 class _Event:

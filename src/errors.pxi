@@ -46,8 +46,27 @@ def report_unraisable(error, where):
 
 
 cdef object _format(int code):
-    from ctypes import FormatError
-    return FormatError(code).strip()
+    """The system's text for an error code.
+
+    https://learn.microsoft.com/windows/win32/api/winbase/nf-winbase-formatmessagew
+    """
+    cdef WCHAR *text = NULL
+    cdef DWORD length = FormatMessageW(FORMAT_MESSAGE_ALLOCATE_BUFFER | FORMAT_MESSAGE_FROM_SYSTEM |
+                                       FORMAT_MESSAGE_IGNORE_INSERTS, NULL, code, 0, <WCHAR *>&text, 0, NULL)
+    if length == 0:
+        return f"Windows error {code}"
+    try:
+        return PyUnicode_FromWideChar(text, length).rstrip(" \r\n.")
+    finally:
+        LocalFree(text)
+
+
+cdef extern from "tpio_win32.h" nogil:
+    enum:
+        FORMAT_MESSAGE_ALLOCATE_BUFFER
+        FORMAT_MESSAGE_FROM_SYSTEM
+        FORMAT_MESSAGE_IGNORE_INSERTS
+    DWORD FormatMessageW(DWORD flags, void *source, DWORD code, DWORD language, WCHAR *text, DWORD size, void *arguments)
 
 
 cdef dict _VERBS = {

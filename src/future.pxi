@@ -311,8 +311,7 @@ cdef class FutureBase:
                     while self.blocked != NULL:
                         blocked = self.blocked
                         self.blocked = blocked.next
-                        blocked.signalled = True
-                        SetEvent(blocked.event)
+                        signal_blocked(blocked)
             if unwanted:  # the only await was cancelled at the last moment
                 given_back = self.give_back(self.handle, value)
                 self.abandoned = False

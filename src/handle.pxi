@@ -206,7 +206,7 @@ cdef class Handle:
             at = InterlockedExchangeAdd64(&self.position, future.size)
             future.position = at
             return at
-        at = offset
+        at = operator_index(offset)  # a float would be cut off
         if at < 0:
             raise ValueError("the offset must not be negative")
         if at != 0 and (self.type == FILE_TYPE_PIPE or self.type == FILE_TYPE_SOCKET):
@@ -425,7 +425,7 @@ cdef class Handle:
 
         https://learn.microsoft.com/windows/win32/api/ioapiset/nf-ioapiset-deviceiocontrol
         """
-        cdef DWORD number = code, input_size
+        cdef DWORD number = operator_index(code), input_size
         cdef Py_ssize_t size = as_size(output_size)
         cdef core.tpio_status status
         cdef FutureBase future

@@ -48,19 +48,14 @@ cdef class ProactorInbox(LoopInbox):
 
     cdef int await_event(self, DWORD milliseconds) except -1:
         """Until something comes, the time is up, or Ctrl-C."""
-        cdef HANDLE events[2]
-        cdef DWORD count = 1
-        events[0] = self.port.event
-        if PyThread_get_thread_ident() == main_thread:
-            events[1] = _PyOS_SigintEvent()
-            if events[1] != NULL:
-                count = 2
-                ResetEvent(events[1])
-                PyErr_CheckSignals()
-        with nogil:
-            WaitForMultipleObjects(count, events, False, milliseconds)
-        if count == 2:
+        if PyThread_get_thread_ident() == main_thread and _PyOS_SigintEvent() != NULL:
             PyErr_CheckSignals()
+            with nogil:
+                wait_or_interrupt(self.port.event, milliseconds)
+            PyErr_CheckSignals()
+        else:
+            with nogil:
+                WaitForMultipleObjects(1, &self.port.event, False, milliseconds)
         return 0
 
     def select(self, timeout):

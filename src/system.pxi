@@ -8,7 +8,6 @@ cdef extern from *:
     """
 
 cdef extern from "tpio_win32.h" nogil:
-    ctypedef unsigned short WCHAR "wchar_t"
     ctypedef struct SECURITY_ATTRIBUTES:
         DWORD nLength
         void *lpSecurityDescriptor

@@ -146,6 +146,7 @@ cdef extern from "tpio_core.h" nogil:
 
 # What the binding uses of Windows itself.
 cdef extern from "tpio_win32.h" nogil:
+    ctypedef unsigned short WCHAR "wchar_t"
     enum:
         ERROR_SUCCESS
         ERROR_INVALID_HANDLE

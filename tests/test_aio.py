@@ -146,7 +146,11 @@ def test_datagrams_go_on_after_a_port_that_nobody_has() -> None:
             def error_received(self, exc: Exception) -> None:
                 errors.append(exc)
 
+            def connection_lost(self, exc: Exception | None) -> None:
+                closed.set_result(exc)
+
         loop = asyncio.get_running_loop()
+        closed = loop.create_future()
         transport, _ = await loop.create_datagram_endpoint(Protocol, local_addr=("127.0.0.1", 0))
         address = transport.get_extra_info("sockname")
         with socket.socket(type=socket.SOCK_DGRAM) as unused:
@@ -158,6 +162,7 @@ def test_datagrams_go_on_after_a_port_that_nobody_has() -> None:
             transport.sendto(b"%d" % number, address)
             got.append(await received.get())
         transport.close()
+        assert await closed is None
         assert not errors
         return got
 

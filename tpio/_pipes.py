@@ -27,7 +27,7 @@ PIPE_UNLIMITED_INSTANCES = 255
 ERROR_NO_DATA, ERROR_PIPE_BUSY = 232, 231
 ERROR_PIPE_CONNECTED = 535
 
-BUFFER_SIZE = 8192  # what a writer may be ahead of its reader
+BUFFER_SIZE = 65536  # what a writer may be ahead of its reader
 
 
 class Pipe(PipeHandle):

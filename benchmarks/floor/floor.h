@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { WARM_UP = 32, PIPE_BUFFER = 8192 };
+enum { WARM_UP = 32, PIPE_BUFFER = 65536 };
 
 /* Everything here is expected to work: what does not ends the program, and the benchmark reports the line. */
 #define CHECK(condition)                                                                                               \
