@@ -16,8 +16,7 @@ from ends import (
     read_exactly,
 )
 from support import WAIT
-
-BUFFER = 8192  # of a pipe, as tpio makes them
+from tpio._pipes import BUFFER_SIZE
 
 
 @pytest.fixture
@@ -85,7 +84,7 @@ def test_a_write_to_a_pipe_whose_reader_is_gone_fails(ends):
 
 def test_a_pending_write_fails_when_the_reader_closes(ends):
     reader, writer = ends
-    future = writer.write(bytes(8 * BUFFER))
+    future = writer.write(bytes(8 * BUFFER_SIZE))
     assert not future.done()
     reader.close()
     with pytest.raises(BrokenPipeError):
@@ -141,7 +140,7 @@ def test_reads_in_flight_are_served_in_order(ends):
 
 def test_a_long_write_stays_pending_and_one_behind_it_can_be_cancelled(ends):
     reader, writer = ends
-    first = os.urandom(8 * BUFFER)
+    first = os.urandom(8 * BUFFER_SIZE)
     writing = writer.write(first)
     data = read_exactly(reader, 128)
     assert not writing.done()
@@ -255,7 +254,7 @@ def test_a_write_to_a_child_that_is_gone_fails():
     with closing(writer, theirs):
         assert child("", stdin=theirs).wait(WAIT) == 0
         with pytest.raises(BrokenPipeError):
-            writer.write(bytes(8 * BUFFER)).result(WAIT)
+            writer.write(bytes(8 * BUFFER_SIZE)).result(WAIT)
 
 
 @pytest.mark.parametrize("inherit", ["read", "write"])
