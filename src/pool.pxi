@@ -308,7 +308,8 @@ def wait(handle, timeout=None, *, pool=None):
     True, or of False when `timeout` seconds have passed.
 
     handle: an int HANDLE or an object with fileno() or handle; it may be closed meanwhile. A mutex is refused, since it
-    would belong to a thread of the pool (ValueError). Thousands of waits need few threads. Can be cancelled.
+    would belong to a thread of the pool (ValueError). Thousands of waits need few threads. Can be cancelled; if an event
+    that resets itself or a semaphore is signalled in that very moment, the wait may have taken the signal.
     https://learn.microsoft.com/windows/win32/api/threadpoolapiset/nf-threadpoolapiset-setthreadpoolwait
     """
     cdef DWORD milliseconds = INFINITE

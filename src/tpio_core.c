@@ -80,6 +80,13 @@ void tpio_callback_may_block(PTP_CALLBACK_INSTANCE instance)
         CallbackMayRunLong(instance);
 }
 
+void tpio__environ_runs_long(PTP_CALLBACK_ENVIRON environ_)
+{
+    /* For Wine this makes the call above do nothing, and brings no thread itself. */
+    if (!core__on_wine)
+        SetThreadpoolCallbackRunsLong(environ_);
+}
+
 DWORD tpio_init(void)
 {
     HMODULE self;

@@ -37,7 +37,7 @@ DWORD tpio_pool_create(const tpio_pool_options *options, tpio_pool **result)
     SetThreadpoolCallbackPool(&pool->environ_, pool->pool);
     SetThreadpoolCallbackPriority(&pool->environ_, options->priority);
     if (options->runs_long)
-        SetThreadpoolCallbackRunsLong(&pool->environ_);
+        tpio__environ_runs_long(&pool->environ_);
     if (options->max_threads != 0)
         SetThreadpoolThreadMaximum(pool->pool, options->max_threads);
     if (options->min_threads != 0 && !SetThreadpoolThreadMinimum(pool->pool, options->min_threads)) {
