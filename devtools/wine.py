@@ -30,6 +30,8 @@ _RUN_MARK = "TPIO_DEV_RUN"
 # Wine's own helpers are started by whichever program comes first and serve all: killing a run must spare them.
 _WINE_SERVICES = (
     "wineserver",
+    "wineserver64",
+    "wineserver32",
     "services.exe",
     "winedevice.exe",
     "plugplay.exe",
