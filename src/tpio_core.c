@@ -80,7 +80,7 @@ void tpio_callback_may_block(PTP_CALLBACK_INSTANCE instance)
         CallbackMayRunLong(instance);
 }
 
-void tpio__environ_runs_long(PTP_CALLBACK_ENVIRON environ_)
+void tpio__environ_runs_long(TP_CALLBACK_ENVIRON *environ_)
 {
     /* For Wine this makes the call above do nothing, and brings no thread itself. */
     if (!core__on_wine)
