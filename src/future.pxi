@@ -234,6 +234,8 @@ cdef class FutureBase:
         """Is an aborted operation our own doing: cancel() of the future or the handle, or a close?"""
         if self.cancel_asked or self.handle is None:
             return True
+        if self.handle.cancelling != 0:
+            return True
         return self.generation != self.handle.generation or self.handle.is_closed()
 
     cdef bint give_back(self, Handle handle, object result):

@@ -90,11 +90,12 @@ cdef class Handle:
     cdef HANDLE plain            # instead: one that is not overlapped, only to be passed on (PipeHandle._adopt)
     cdef PoolBase pool_
     cdef object owner            # the foreign object whose handle this is
-    cdef object leftover         # what cancelled awaits had received, oldest first: (data, whether more of the message
+    cdef list leftover           # what cancelled awaits had received, oldest first: (data, whether more of the message
                                  # follows, or a datagram's sender)
     cdef core.LONG64 position    # of sequential reads and writes; files only
     cdef LONG pending            # futures that have not ended
-    cdef LONG generation         # counts cancel()
+    cdef LONG generation         # counts cancel()s that are over
+    cdef LONG cancelling         # and those under way
     cdef int type
     cdef bint owns
     cdef bint appends
@@ -249,24 +250,35 @@ cdef class Handle:
 
     def _write_on(self, FutureBase future):
         """The next part of a write, on the thread that completed the last."""
-        if future.cancel_asked:
+        if future.was_asked_to_end():
             return _CANCEL
         return future.go_on(self.transmit(future))
 
     cdef void keep(self, tuple data):
         """What a cancelled await had received; the next read gets it."""
-        if self.leftover is None:
-            self.leftover = deque()
-        self.leftover.append(data)
+        with cython.critical_section(self):
+            if self.leftover is None:
+                self.leftover = []
+            self.leftover.append(data)
 
-    cdef object from_leftover(self, Py_ssize_t size):
-        data, more = self.leftover.popleft()
+    cdef tuple take_leftover(self):
+        """The oldest of it; None: another thread was faster."""
+        cdef tuple taken = None
+        with cython.critical_section(self):
+            if self.leftover:
+                taken = self.leftover.pop(0)
+        return taken
+
+    cdef object from_leftover(self, tuple taken, Py_ssize_t size):
+        data, more = taken
         if self.type == FILE_TYPE_PIPE:
             self.more_data = more
         if len(data) > size:
             if self.datagrams:
                 raise truncated(WSAEMSGSIZE, data[:size], more)
-            self.leftover.appendleft((data[size:], more))
+            with cython.critical_section(self):
+                if self.leftover is not None:
+                    self.leftover.insert(0, (data[size:], more))
             self.more_data = self.is_message_pipe()
             data = data[:size]
         return data
@@ -317,9 +329,9 @@ cdef class Handle:
         self.require_bound()
         if size == 0:
             return done_future(b"")
-        if self.leftover:
+        if self.leftover and (kept := self.take_leftover()) is not None:
             try:
-                return done_future(self.from_leftover(size))
+                return done_future(self.from_leftover(kept, size))
             except TruncatedError as error:
                 return failed_future(error)
         future = self.begin(READ)
@@ -347,9 +359,9 @@ cdef class Handle:
                 future.release_buffer()
                 future.settle(FINISHED, 0)
                 return future
-            if self.leftover:
+            if self.leftover and (kept := self.take_leftover()) is not None:
                 try:
-                    data = self.from_leftover(future.size)
+                    data = self.from_leftover(kept, future.size)
                 except TruncatedError as error:
                     memcpy(future.address(), PyBytes_AS_STRING(error.data), future.size)
                     future.release_buffer()
@@ -463,9 +475,11 @@ cdef class Handle:
         """
         if self.native == NULL:
             return
-        InterlockedIncrement(&self.generation)
+        InterlockedIncrement(&self.cancelling)
         with nogil:
             core.tpio_handle_cancel(self.native)
+        InterlockedIncrement(&self.generation)  # in this order: was_asked_to_end sees one or the other
+        InterlockedDecrement(&self.cancelling)
 
     def close(self):
         """Refuses new operations, cancels the pending ones and closes the handle. Idempotent.

@@ -169,7 +169,7 @@ cdef class PoolBase:
     @property
     def closed(self):
         """True after close()."""
-        return self.native == NULL or core.tpio_pool_closing(self.native)
+        return self.native == NULL or bool(core.tpio_pool_closing(self.native))
 
     def stats(self):
         """PoolStats of now. Cheap; exact when nothing is going on.

@@ -283,8 +283,8 @@ cdef class SocketHandle(Handle):
         cdef FutureBase future
         cdef char *address
         self.require_bound()
-        if self.leftover:
-            data, sender = self.leftover.popleft()
+        if self.leftover and (kept := self.take_leftover()) is not None:
+            data, sender = kept
             if len(data) > size:
                 return failed_future(truncated(WSAEMSGSIZE, data[:size], sender))
             return done_future((data, sender))
@@ -303,8 +303,8 @@ cdef class SocketHandle(Handle):
         cdef FutureBase future = self.begin(DATAGRAM_INTO)
         try:
             future.pin(buffer, True)
-            if self.leftover:
-                data, sender = self.leftover.popleft()
+            if self.leftover and (kept := self.take_leftover()) is not None:
+                data, sender = kept
                 memcpy(future.address(), PyBytes_AS_STRING(data), min(PyBytes_GET_SIZE(data), future.size))
                 if len(data) > future.size:
                     error = truncated(WSAEMSGSIZE, data[:future.size], sender)
@@ -368,9 +368,9 @@ cdef class SocketHandle(Handle):
         list = Buffers(buffers, writable)
         if list.total == 0 and not self.datagrams:
             return done_future(0)
-        if writable and self.leftover:
+        if writable and self.leftover and (kept := self.take_leftover()) is not None:
             try:
-                return done_future(list.fill(self.from_leftover(list.total)))
+                return done_future(list.fill(self.from_leftover(kept, list.total)))
             except TruncatedError as error:
                 list.fill(error.data)
                 return failed_future(error)
