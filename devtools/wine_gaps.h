@@ -28,3 +28,4 @@ void SetThreadpoolCallbackCleanupGroup(TP_CALLBACK_ENVIRON *, TP_CLEANUP_GROUP *
 void SetThreadpoolCallbackLibrary(TP_CALLBACK_ENVIRON *, void *);
 void SetThreadpoolCallbackPriority(TP_CALLBACK_ENVIRON *, TP_CALLBACK_PRIORITY);
 void SetThreadpoolCallbackRunsLong(TP_CALLBACK_ENVIRON *);
+BOOL WINAPI CallbackMayRunLong(PTP_CALLBACK_INSTANCE);

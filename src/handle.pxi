@@ -7,7 +7,8 @@ cdef enum:
 cdef extern from *:
     """
     /* May a socket skip the completion of what is done at once? Not under a layered provider without IFS handles, which
-     * may complete on its own. https://learn.microsoft.com/windows/win32/api/winbase/nf-winbase-setfilecompletionnotificationmodes */
+     * may complete on its own.
+     * https://learn.microsoft.com/windows/win32/api/winbase/nf-winbase-setfilecompletionnotificationmodes */
     static int tpio_has_ifs_handle(SOCKET socket)
     {
         WSAPROTOCOL_INFOW info;

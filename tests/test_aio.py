@@ -248,6 +248,7 @@ def test_shutdown_with_operations_pending_is_silent() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda loop, context: complaints.append(context))
+
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
                 await reader.read()
@@ -258,7 +259,7 @@ def test_shutdown_with_operations_pending_is_silent() -> None:
         address = server.sockets[0].getsockname()
         for _ in range(5):
             reader, writer = await asyncio.open_connection(*address)
-            asyncio.ensure_future(reader.read())
+            readers.append(asyncio.ensure_future(reader.read()))
             writers.append(writer)
         await asyncio.sleep(0)
         for writer in writers:
@@ -266,6 +267,7 @@ def test_shutdown_with_operations_pending_is_silent() -> None:
         server.close()
 
     writers: list[asyncio.StreamWriter] = []
+    readers: list[asyncio.Future[bytes]] = []
     run(main())
     assert not complaints
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tpio._tpio import classify
 
 SUCCESS, IO_PENDING, MORE_DATA = 0, 997, 234
@@ -59,7 +60,8 @@ VERBS = [
 def test_a_failure_brings_no_completion(verb, skip):
     wanted = dict.fromkeys(FAILURES, "done")
     if verb in ("WSARecv", "WSARecvFrom"):
-        wanted["WSAEMSGSIZE"] = "done" if skip else "pending"  # the first part of a datagram was received, and its completion is queued
+        # The first part of a datagram was received, and its completion is queued.
+        wanted["WSAEMSGSIZE"] = "done" if skip else "pending"
     assert {name: classify(verb, code, skip) for name, code in FAILURES.items()} == wanted
 
 

@@ -40,20 +40,20 @@ def get_include() -> str:
 
 
 __all__ = [
+    "DEVNULL",
+    "PIPE",
+    "STDOUT",
     "BindError",
     "Change",
-    "DEVNULL",
     "File",
     "Future",
     "Handle",
     "Overflow",
-    "PIPE",
     "Pipe",
     "PipeListener",
     "Pool",
     "PoolStats",
     "Process",
-    "STDOUT",
     "Socket",
     "Timer",
     "TruncatedError",

@@ -7,7 +7,7 @@ import struct
 import threading
 import weakref
 from collections import deque
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from . import _tpio
 from ._steps import CANCELLED, FAILED, FINISHED
@@ -250,7 +250,7 @@ class Watcher:
         """True after close(), or the close of its pool."""
         return self._directory.closed
 
-    def __enter__(self) -> Watcher:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
