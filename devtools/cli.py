@@ -55,6 +55,11 @@ COMMANDS = {
         "run the Windows Python, with this checkout's tpio on its path",
         lambda options: interpreter.get(options.one).run(options.rest),
     ),
+    "soak": Command(
+        "[-V VERSION] [--minutes N] [--seed S]",
+        "put mixed load on everything, and compare every byte",
+        lambda options: interpreter.get(options.one).run(["-m", "tests.soak", *options.rest]),
+    ),
     "bench": Command(
         "[-V VERSION] [ARGS...]",
         "run the benchmarks",
