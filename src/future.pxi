@@ -295,6 +295,7 @@ cdef class FutureBase:
         """The one way in which a future ends. False: it had ended before."""
         cdef Blocked *blocked
         cdef Handle handle = None
+        cdef PoolBase pool = self.pool
         cdef object awaiters = None, condition = None, asked_for = None
         cdef bint ended, unwanted, given_back = False
         while True:
@@ -333,10 +334,14 @@ cdef class FutureBase:
             condition.release()
         if ended:
             return given_back
-        if handle is not None and InterlockedDecrement(&handle.pending) == 0 and handle.is_closed():
-            WakeByAddressAll(&handle.pending)
-        if self.kind == WORK and InterlockedDecrement(&self.pool.functions) == 0:
-            WakeByAddressAll(&self.pool.functions)
+        if handle is not None:
+            pool = handle.pool_
+            if InterlockedDecrement(&handle.pending) == 0 and handle.is_closed():
+                WakeByAddressAll(&handle.pending)
+        if self.kind == WORK and InterlockedDecrement(&pool.functions) == 0:
+            WakeByAddressAll(&pool.functions)
+        if pool is not None and InterlockedDecrement(&pool.unended) == 0 and core.tpio_pool_closing(pool.native):
+            WakeByAddressAll(&pool.unended)
         if awaiters is not None:
             if type(awaiters) is list:
                 for awaiter in awaiters:

@@ -196,6 +196,7 @@ cdef class Handle:
         future.handle = self
         future.generation = self.generation
         InterlockedIncrement(&self.pending)
+        InterlockedIncrement(&self.pool_.unended)
         return future
 
     cdef int64_t place(self, FutureBase future, object offset) except? -2:

@@ -33,6 +33,7 @@ cdef class PoolBase:
     cdef core.tpio_pool *native
     cdef readonly object name
     cdef LONG functions          # of submit, that have not ended
+    cdef LONG unended            # futures of all operations, also those that are over but not yet delivered
     cdef LONG running            # those of them that have begun
     cdef core.LONG64 raised      # and those that have ended with an exception
     cdef bint shut               # shutdown() was called: no new functions
@@ -105,6 +106,7 @@ cdef class PoolBase:
         cdef FutureBase future = new_future(kind)
         self.require_open()
         future.pool = self
+        InterlockedIncrement(&self.unended)
         future.submitted = True
         Py_INCREF(future)  # the system's
         return future
@@ -150,12 +152,13 @@ cdef class PoolBase:
             PyErr_CheckSignals()
             if deadline is not None and monotonic() >= deadline:
                 raise TimeoutError("operations of the pool have not ended")
+        # The system has nothing any more, but threads may be on their way to say so.
         while True:
-            left = self.functions
+            left = self.unended
             if left == 0:
                 return
             with nogil:
-                WaitOnAddress(&self.functions, &left, sizeof(LONG), 50)
+                WaitOnAddress(&self.unended, &left, sizeof(LONG), 50)
             PyErr_CheckSignals()
             if deadline is not None and monotonic() >= deadline:
                 raise TimeoutError("a function of the pool is still running")
