@@ -1,5 +1,5 @@
-"""The scenarios of the soak: each does one thing to its end, with random sizes, cancels and accidents, and compares every
-byte. Functions run on threads, coroutines in an asyncio loop."""
+"""The scenarios of the soak: each does one thing to its end, with random sizes, cancels and accidents, and compares
+every byte. Functions run on threads, coroutines in an asyncio loop."""
 
 from __future__ import annotations
 
@@ -232,10 +232,7 @@ def tcp_accident(chance: random.Random) -> None:
     """Somebody resets or closes in the middle of it all: what was received until then is right, and everything ends."""
     one, other = _tcp_pair()
     outgoing, incoming = _flows(chance)
-    futures = []
-    with suppress(OSError):
-        for _ in range(chance.randint(1, 8)):
-            futures.append(_maybe_follow(chance, one.write(outgoing.take(_size(chance)))))
+    futures = [_maybe_follow(chance, one.write(outgoing.take(_size(chance)))) for _ in range(chance.randint(1, 8))]
     reads = [_maybe_follow(chance, other.read(_size(chance))) for _ in range(chance.randint(1, 5))]
     waiting = one.read(10)
     if chance.random() < 0.5:
