@@ -68,6 +68,15 @@ def handle_value(obj):
     return value
 
 
+cdef unsigned longest_datagram(SOCKET socket) noexcept:
+    """https://learn.microsoft.com/windows/win32/winsock/sol-socket-socket-options"""
+    cdef unsigned longest = 0
+    cdef int size = sizeof(unsigned)
+    if getsockopt(socket, SOL_SOCKET, SO_MAX_MSG_SIZE, <char *>&longest, &size) != 0 or longest == 0:
+        return LARGEST
+    return longest
+
+
 cdef object check_handle(object value):
     if value <= 0 or value > <uintptr_t>-1:
         raise ValueError(f"{value} is not a handle: is the object closed?")
@@ -101,6 +110,7 @@ cdef class Handle:
     cdef bint owns
     cdef bint appends
     cdef bint datagrams
+    cdef unsigned longest        # datagram that can be sent
     cdef public bint more_data
     cdef object __weakref__
 
@@ -130,6 +140,8 @@ cdef class Handle:
         cdef int socket_type = 0
         self.type = file_type(file, &socket_type)
         self.datagrams = self.type == FILE_TYPE_SOCKET and socket_type != SOCK_STREAM
+        if self.datagrams:
+            self.longest = longest_datagram(<SOCKET>file)
         if self.type == FILE_TYPE_SOCKET:
             flags |= TPIO_SOCKET
             if self._may_skip and not self.datagrams and tpio_has_ifs_handle(<SOCKET>file):
@@ -198,6 +210,15 @@ cdef class Handle:
         InterlockedIncrement(&self.pending)
         InterlockedIncrement(&self.pool_.unended)
         return future
+
+    cdef bint is_too_long(self, FutureBase future, Py_ssize_t size):
+        """A datagram that is too long to send fails here. The system would say the same; but while it is certain that the
+        failure of a send brings no completion, Wine has one for this."""
+        if not self.datagrams or size <= self.longest:
+            return False
+        future.release_buffer()
+        future.settle(FAILED, winerror(WSAEMSGSIZE))
+        return True
 
     cdef int64_t place(self, FutureBase future, object offset) except? -2:
         """Where a file operation of future.size bytes is to happen. Without an offset it is sequential: after the last,
@@ -392,6 +413,8 @@ cdef class Handle:
         future.flags = flags
         try:
             future.pin(data, False)
+            if self.is_too_long(future, future.size):
+                return future
             if future.size == 0 and not self.datagrams and not self.is_message_pipe():
                 future.release_buffer()
                 future.settle(FINISHED, 0)

@@ -34,8 +34,12 @@ cdef extern from "tpio_win32.h" nogil:
     int WSAGetLastError()
 
 
+class NotNumericError(ValueError):
+    """A host that has to be looked up."""
+
+
 cdef int pack_address(int family, object address, sockaddr_storage *name, int *size) except -1:
-    """(host, port[, flowinfo, scope_id]) with a numeric host. ValueError: the host is not numeric."""
+    """(host, port[, flowinfo, scope_id]) with a numeric host; NotNumericError for another."""
     cdef sockaddr_in *four = <sockaddr_in *>name
     cdef sockaddr_in6 *six = <sockaddr_in6 *>name
     cdef bytes host
@@ -71,7 +75,7 @@ cdef int pack_address(int family, object address, sockaddr_storage *name, int *s
             return 0
     else:
         raise ValueError(f"addresses of family {family} are not supported")
-    raise ValueError(f"not a numeric address: {address[0]!r}")
+    raise NotNumericError(f"not a numeric address: {address[0]!r}")
 
 
 cdef extern from *:
@@ -198,7 +202,7 @@ def is_numeric(int family, address):
     cdef int size
     try:
         pack_address(family, address, &name, &size)
-    except ValueError:
+    except NotNumericError:
         return False
     return True
 
@@ -332,8 +336,8 @@ cdef class SocketHandle(Handle):
         future = self.begin(COUNT)
         try:
             future.pin(data, False)
-            if future.size > LARGEST:
-                raise ValueError("a datagram of more than 2 GiB")
+            if self.is_too_long(future, future.size):
+                return future
             future.name = PyBytes_FromStringAndSize(<char *>&name, size)
             future.submitted = True
             Py_INCREF(future)  # the system's
@@ -375,6 +379,8 @@ cdef class SocketHandle(Handle):
                 list.fill(error.data)
                 return failed_future(error)
         future = self.begin(SCATTERED if writable else COUNT)
+        if not writable and self.is_too_long(future, list.total):
+            return future
         future.extra = list  # as long as the operation
         future.submitted = True
         Py_INCREF(future)  # the system's

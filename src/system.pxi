@@ -220,6 +220,11 @@ def file_size(size_t handle):
     return size.QuadPart
 
 
+def is_disk_file(size_t handle):
+    """https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-getfiletype"""
+    return GetFileType(<HANDLE>handle) == FILE_TYPE_DISK
+
+
 def set_file_size(size_t handle, long long size):
     """https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-setfileinformationbyhandle"""
     cdef FILE_END_OF_FILE_INFO info

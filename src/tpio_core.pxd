@@ -174,6 +174,7 @@ cdef extern from "tpio_win32.h" nogil:
         PIPE_READMODE_MESSAGE
         SOL_SOCKET
         SO_TYPE
+        SO_MAX_MSG_SIZE
         SOCK_STREAM
 
     HANDLE INVALID_HANDLE_VALUE

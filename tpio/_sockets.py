@@ -226,6 +226,8 @@ class Socket(SocketHandle):
         if offset < 0 or (count is not None and count < 0):
             raise ValueError("offset and count must not be negative")
         handle = _tpio.handle_value(file)
+        if not _tpio.is_disk_file(handle):
+            raise ValueError("only files on a disk can be sent")
         left = max(_tpio.file_size(handle) - offset, 0)
         # Of our own, so that nobody can close it meanwhile.
         return self._transmit_all(_tpio.duplicate_handle(handle), offset, left if count is None else min(count, left))
