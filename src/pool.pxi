@@ -121,7 +121,7 @@ cdef class PoolBase:
         cdef bint own_thread = thread != NULL and thread.depth > 0 and thread.pool == self.native
         cdef LONG left
         self.shut = True
-        if cancel_futures:
+        if cancel_futures and self.native != NULL:
             with nogil:
                 core.tpio_pool_cancel_work(self.native)
         if wait and not own_thread:
