@@ -212,19 +212,22 @@ class PipeListener:
             return
         instance._anchor = None
         good = connected.exception() is None
-        if good:
-            seat = object()
-            self._seats.add(seat)
-            instance._on_close = partial(_left, weakref.ref(self), seat)
-            future = self._place(instance)
+        future = None
         with self._lock:
             if self._listening is instance:
                 self._listening = None
+            if self._closed:
+                good = False
+            if good:
+                seat = object()
+                self._seats.add(seat)
+                instance._on_close = partial(_left, weakref.ref(self), seat)
+                future = self._place(instance)
         self._listen_again()
-        if not good:
-            instance.close()
-        elif future is not None:
+        if good:
             self._hand_out(instance, future)
+        else:
+            instance.close()
 
     def _listen_again(self) -> None:
         try:
@@ -243,21 +246,21 @@ class PipeListener:
             future._end(FAILED, error)
 
     def _place(self, instance: Pipe) -> Future[Pipe] | None:
-        """Whose connection it is: the future that has waited longest; None: it is kept, or closed with the listener."""
-        with self._lock:
-            if not self._closed:
-                if self._waiting:
-                    future = self._waiting.popleft()
-                    self._keep_alive()
-                    return future
-                self._ready.append(instance)
-                return None
-        instance.close()
+        """Whose connection it is: the future that has waited longest; None: it is kept. With the lock."""
+        if self._waiting:
+            future = self._waiting.popleft()
+            self._keep_alive()
+            return future
+        self._ready.append(instance)
         return None
 
     def _hand_out(self, instance: Pipe, future: Future[Pipe] | None) -> None:
         while future is not None and not future._end(FINISHED, instance):
-            future = self._place(instance)
+            with self._lock:
+                closed = self._closed
+                future = None if closed else self._place(instance)
+            if closed:
+                instance.close()
 
     # ---- public
 
