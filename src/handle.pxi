@@ -307,6 +307,11 @@ cdef class Handle:
         return data
 
     @property
+    def _has_leftover(self):
+        """For the façade: received, and not read."""
+        return bool(self.leftover)
+
+    @property
     def _position(self):
         """For the façade: where the next sequential read or write of a file begins."""
         return self.position
@@ -524,9 +529,16 @@ cdef class Handle:
         self._let_go()
 
     def _let_go(self):
+        self.leftover = None
+        self.await_pending()
+        owner, self.owner = self.owner, None
+        if owner is not None and self.owns:
+            owner.close()
+
+    cdef void await_pending(self) noexcept:
+        """Waits for what has been cancelled, which a device may not heed: for a second at most."""
         cdef unsigned long long end
         cdef LONG pending
-        self.leftover = None
         if self.pending != 0 and not inside_callback():
             end = GetTickCount64() + 1000
             with nogil:
@@ -535,14 +547,12 @@ cdef class Handle:
                     if pending <= 0 or GetTickCount64() >= end:
                         break
                     WaitOnAddress(&self.pending, &pending, sizeof(LONG), 100)
-        owner, self.owner = self.owner, None
-        if owner is not None and self.owns:
-            owner.close()
 
     def detach(self):
         """Gives the system's handle up and returns it, open: pending operations are cancelled and this object is closed.
 
-        The handle stays bound to tpio's completion port; to use it elsewhere see docs/handover.md.
+        Since Windows 8.1 the handle is free of tpio's completion port, if nothing was pending, and may be bound again, here
+        or in another process: see docs/handover.md. Inside a callback what is pending is not waited for.
         """
         cdef HANDLE file
         self.require_open()
@@ -551,12 +561,36 @@ cdef class Handle:
         if file != NULL:
             return <uintptr_t>file
         self.require_bound()
-        file = core.tpio_handle_detach(self.native)
+        if self.pending != 0:  # the port can be taken off when nothing is pending any more
+            self.cancel()
+            self.await_pending()
+        with nogil:
+            file = core.tpio_handle_detach(self.native)
         if file == INVALID_HANDLE_VALUE:
             raise ValueError("I/O operation on closed handle")
         self.owns = False
         self._let_go()
         return <uintptr_t>file
+
+    def share(self, pid):
+        """Gives the handle to another process, and up here: the int that it has there, for tpio.Handle(...) or tpio.Pipe(...).
+
+        pid: of a process that this one may open with PROCESS_DUP_HANDLE. See detach() and docs/handover.md.
+        https://learn.microsoft.com/windows/win32/api/handleapi/nf-handleapi-duplicatehandle
+        """
+        self.require_open()
+        if self.leftover:
+            raise ValueError("data that was received has not been read")
+        owns = self.owns
+        process = open_process(pid)
+        try:
+            value = duplicate_handle(self.fileno(), process=process)
+        finally:
+            close_handle(process)
+        number = self.detach()
+        if owns:
+            close_handle(number)
+        return value
 
     def fileno(self):
         """The HANDLE or SOCKET, as an int; ValueError when closed."""

@@ -386,8 +386,10 @@ cdef extern from *:
     BOOL DuplicateHandle(HANDLE from_process, HANDLE handle, HANDLE to_process, HANDLE *result, DWORD access, BOOL inherit,
                          DWORD options) nogil
     HANDLE GetStdHandle(DWORD which) nogil
+    HANDLE OpenProcess(DWORD access, BOOL inherit, DWORD id)
     enum:
         DUPLICATE_SAME_ACCESS
+        PROCESS_DUP_HANDLE
         ERROR_DIRECTORY
 
 
@@ -449,6 +451,17 @@ def exit_code(size_t process):
     if not GetExitCodeProcess(<HANDLE>process, &code):
         raise winerror(GetLastError())
     return code
+
+
+def open_process(unsigned pid):
+    """A handle with which handles can be given to a process.
+
+    https://learn.microsoft.com/windows/win32/api/processthreadsapi/nf-processthreadsapi-openprocess
+    """
+    cdef HANDLE process = OpenProcess(PROCESS_DUP_HANDLE, False, pid)
+    if process == NULL:
+        raise winerror(GetLastError())
+    return <uintptr_t>process
 
 
 def duplicate_handle(size_t handle, *, bint inherit=False, size_t process=0):

@@ -205,7 +205,8 @@ void tpio_handle_close(tpio_handle *handle);
 /* Cancels every pending operation of the handle. FALSE: it is closed. */
 BOOL tpio_handle_cancel(tpio_handle *handle);
 
-/* Gives the system's handle up: as tpio_handle_close, but it stays open and is the caller's. */
+/* Gives the system's handle up: as tpio_handle_close, but it stays open and is the caller's. Since Windows 8.1 it is free
+ * of the completion port, and may be bound again, when nothing was pending. */
 HANDLE tpio_handle_detach(tpio_handle *handle);
 
 /* The system's handle, INVALID_HANDLE_VALUE once closed. */

@@ -25,24 +25,46 @@
 
 #define HANDLE__CLOSING ((LONG64)((uint64_t)1 << 63))
 
-/* FILE_MODE_INFORMATION, see NtQueryInformationFile in the Windows driver kit's documentation. */
+/* See NtQueryInformationFile and NtSetInformationFile in the Windows driver kit's documentation. */
 #define HANDLE__FILE_MODE_INFORMATION 16
 #define HANDLE__FILE_SYNCHRONOUS_IO 0x30 /* ..._ALERT | ..._NONALERT */
+#define HANDLE__FILE_NOTIFICATION_INFORMATION 41
+#define HANDLE__FILE_REPLACE_COMPLETION_INFORMATION 61
 
-typedef NTSTATUS(NTAPI *handle__query_fn)(HANDLE, IO_STATUS_BLOCK *, PVOID, ULONG, int);
+typedef NTSTATUS(NTAPI *handle__information_fn)(HANDLE, IO_STATUS_BLOCK *, PVOID, ULONG, int);
 
-static BOOL handle__is_synchronous(HANDLE file)
+static handle__information_fn handle__ntdll(const char *name)
 {
     HMODULE ntdll = GetModuleHandleW(L"ntdll.dll");
-    handle__query_fn query = NULL;
-    IO_STATUS_BLOCK status;
-    ULONG mode = 0;
 
-    if (ntdll != NULL)
-        query = (handle__query_fn)(void (*)(void))GetProcAddress(ntdll, "NtQueryInformationFile");
-    if (query == NULL || query(file, &status, &mode, sizeof mode, HANDLE__FILE_MODE_INFORMATION) < 0)
-        return FALSE; /* unknown: let the bind decide */
-    return (mode & HANDLE__FILE_SYNCHRONOUS_IO) != 0;
+    return ntdll == NULL ? NULL : (handle__information_fn)(void (*)(void))GetProcAddress(ntdll, name);
+}
+
+/* One of the flag words that the system keeps for an open file; 0 when it does not tell. */
+static ULONG handle__flags(HANDLE file, int information)
+{
+    handle__information_fn query = handle__ntdll("NtQueryInformationFile");
+    IO_STATUS_BLOCK status;
+    ULONG flags = 0;
+
+    if (query == NULL || query(file, &status, &flags, sizeof flags, information) < 0)
+        return 0;
+    return flags;
+}
+
+/* Takes the completion port off a handle for which nothing is pending. Windows 8.1 can do so; elsewhere it fails, and the
+ * handle stays bound for good. */
+static void handle__unbind(HANDLE file)
+{
+    handle__information_fn set = handle__ntdll("NtSetInformationFile");
+    struct {
+        HANDLE port;
+        PVOID key;
+    } none = {NULL, NULL};
+    IO_STATUS_BLOCK status;
+
+    if (set != NULL)
+        set(file, &status, &none, sizeof none, HANDLE__FILE_REPLACE_COMPLETION_INFORMATION);
 }
 
 DWORD tpio_handle_bind(tpio_pool *pool, HANDLE file, unsigned flags, tpio_handle **result, tpio_bind_error *why)
@@ -53,7 +75,7 @@ DWORD tpio_handle_bind(tpio_pool *pool, HANDLE file, unsigned flags, tpio_handle
     *result = NULL;
     *why = TPIO_BIND_OTHER;
     /* CreateThreadpoolIo says ERROR_INVALID_PARAMETER for both mistakes; the caller wants to know which. */
-    if (handle__is_synchronous(file)) {
+    if (handle__flags(file, HANDLE__FILE_MODE_INFORMATION) & HANDLE__FILE_SYNCHRONOUS_IO) {
         *why = TPIO_BIND_NOT_OVERLAPPED;
         return ERROR_INVALID_PARAMETER;
     }
@@ -78,6 +100,9 @@ DWORD tpio_handle_bind(tpio_pool *pool, HANDLE file, unsigned flags, tpio_handle
     }
     if ((flags & TPIO_SKIP) && !SetFileCompletionNotificationModes(file, FILE_SKIP_COMPLETION_PORT_ON_SUCCESS))
         handle->flags &= ~(unsigned)TPIO_SKIP;
+    /* Somebody who had the handle before us may have set it, and nobody can take it back. */
+    if (handle__flags(file, HANDLE__FILE_NOTIFICATION_INFORMATION) & FILE_SKIP_COMPLETION_PORT_ON_SUCCESS)
+        handle->flags |= TPIO_SKIP;
 
     InterlockedIncrement(&pool->handle_count); /* before anybody can close it and count it out */
     AcquireSRWLockExclusive(&pool->lock);
@@ -126,6 +151,8 @@ static void handle__shut(tpio_handle *handle, BOOL pending)
      * its value be somebody else's, whose operations this would end. */
     if (pending)
         CancelIoEx(handle->file, NULL); /* ERROR_NOT_FOUND: all are on their way */
+    if (handle->detached && !pending)
+        handle__unbind(handle->file);
     if (handle->owned) {
         if (handle->flags & TPIO_SOCKET)
             closesocket((SOCKET)handle->file);
@@ -223,6 +250,7 @@ HANDLE tpio_handle_detach(tpio_handle *handle)
     if (!tpio__handle_enter(handle, TPIO_USER | TPIO_INFLIGHT | HANDLE__CLOSING))
         return INVALID_HANDLE_VALUE;
     handle->owned = FALSE; /* before the last user, who reads it, can leave: we are one */
+    handle->detached = TRUE;
     HANDLE file = handle->file;
     tpio__handle_leave(handle, TPIO_USER);
     handle__await_shut(handle);

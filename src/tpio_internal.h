@@ -30,6 +30,7 @@ struct tpio_handle {
     volatile LONG refs;    /* the creator; the binding itself while it is open */
     volatile LONG64 gate;  /* who is inside: see tpio_handle.c */
     volatile LONG owned;   /* closing the binding closes the handle */
+    volatile LONG detached; /* given up: it is to be free of our completion port */
     volatile LONG shut;    /* closed, and nobody uses the system's handle any more */
     HANDLE file;
     PTP_IO io;

@@ -306,6 +306,30 @@ class Socket(SocketHandle):
 
     detach.__doc__ = SocketHandle.detach.__doc__
 
+    def share(self, pid: int) -> bytes:
+        """Gives the socket to another process, and up here: bytes from which Socket.from_share makes it there.
+
+        pid: of the process, which must be running. See Handle.detach and docs/handover.md.
+        https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsaduplicatesocketw
+        """
+        self._require_open()
+        if self._has_leftover or self._given_back:
+            raise ValueError("data or connections that were received have not been taken")
+        plain = self._sock
+        data = plain.share(pid)
+        socket.close(self.detach())
+        return data
+
+    @classmethod
+    def from_share(cls, data: bytes, *, pool: Pool | None = None) -> Socket:
+        """The socket that another process has given with share()."""
+        plain = socket.fromshare(data)
+        try:
+            return cls(sock=plain, pool=pool)
+        except BaseException:
+            plain.close()
+            raise
+
     def __del__(self) -> None:
         inner = getattr(self, "_sock", None)
         if inner is not None:

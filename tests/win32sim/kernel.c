@@ -252,15 +252,33 @@ NTSTATUS NtQueryInformationFile(HANDLE file, void *status, PVOID into, ULONG siz
 {
     sim_object *object;
 
-    (void)status, (void)size, (void)what;
+    (void)status, (void)size;
     sim_call("NtQueryInformationFile");
     sim_lock();
     object = sim_lookup(file, "NtQueryInformationFile");
     sim_unlock();
     if (object == NULL || sim_fault(ERROR_NOT_ENOUGH_MEMORY))
         return -1;
-    *(ULONG *)into = object->flags & SIM_SYNCHRONOUS ? 0x20 : 0;
+    if (what == 41) /* FileIoCompletionNotificationInformation */
+        *(ULONG *)into = object->skip;
+    else
+        *(ULONG *)into = object->flags & SIM_SYNCHRONOUS ? 0x20 : 0;
     return 0;
+}
+
+NTSTATUS NtSetInformationFile(HANDLE file, void *status, PVOID from, ULONG size, int what);
+NTSTATUS NtSetInformationFile(HANDLE file, void *status, PVOID from, ULONG size, int what)
+{
+    sim_object *object;
+
+    (void)status, (void)from, (void)size, (void)what;
+    sim_call("NtSetInformationFile");
+    sim_lock();
+    object = sim_lookup(file, "NtSetInformationFile");
+    if (object != NULL && object->requests != NULL)
+        sim_broken("the completion port was taken off a handle that has requests pending");
+    sim_unlock();
+    return object == NULL ? -1 : 0;
 }
 
 sim_object *sim_file_bind(HANDLE file, PTP_IO io)

@@ -285,6 +285,7 @@ BOOL QueryPerformanceFrequency(LARGE_INTEGER *value)
 /* ---- modules ---------------------------------------------------------------------------------------------------- */
 
 NTSTATUS NtQueryInformationFile(HANDLE file, void *status, PVOID into, ULONG size, int what); /* kernel.c */
+NTSTATUS NtSetInformationFile(HANDLE file, void *status, PVOID from, ULONG size, int what);
 
 HMODULE GetModuleHandleW(LPCWSTR name)
 {
@@ -302,5 +303,7 @@ BOOL GetModuleHandleExW(DWORD flags, LPCWSTR address, HMODULE *module)
 FARPROC GetProcAddress(HMODULE module, const char *name)
 {
     (void)module;
+    if (strcmp(name, "NtSetInformationFile") == 0)
+        return (FARPROC)NtSetInformationFile;
     return strcmp(name, "NtQueryInformationFile") == 0 ? (FARPROC)NtQueryInformationFile : NULL;
 }
