@@ -353,9 +353,7 @@ def spawn(
     try:
         for number, what in enumerate((stdin, stdout, stderr)):
             standard.set(number, what)
-        process, job, pid = _tpio.start_process(
-            None, command, environment, folder, creationflags, standard.handles
-        )
+        process, job, pid = _tpio.start_process(None, command, environment, folder, creationflags, standard.handles)
     except BaseException:
         standard.close_ours()
         raise

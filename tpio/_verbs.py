@@ -24,8 +24,7 @@ def handle_of(obj: Any) -> Handle:
         return obj
     if isinstance(obj, int):
         raise TypeError(
-            "a bare handle value may be somebody else's after a close that tpio cannot see: "
-            "wrap it in tpio.Handle"
+            "a bare handle value may be somebody else's after a close that tpio cannot see: wrap it in tpio.Handle"
         )
     if not hasattr(obj, "fileno"):
         raise TypeError(f"a tpio object or one with fileno() is needed, not {type(obj).__name__!r}")
