@@ -27,6 +27,7 @@ cdef extern from "tpio_win32.h" nogil:
         PIPE_ACCESS_OUTBOUND
         PIPE_ACCESS_DUPLEX
         OPEN_EXISTING
+        THREAD_TERMINATE
         FileEndOfFileInfo
         SDDL_REVISION_1
         TOKEN_QUERY
@@ -40,6 +41,8 @@ cdef extern from "tpio_win32.h" nogil:
     HANDLE CreateFileW(void *name, DWORD access, DWORD share, SECURITY_ATTRIBUTES *security, DWORD disposition,
                        DWORD flags, HANDLE template)
     BOOL WaitNamedPipeW(void *name, DWORD timeout)
+    HANDLE OpenThread(DWORD access, BOOL inherit, DWORD id)
+    BOOL CancelSynchronousIo(HANDLE thread)
     BOOL SetNamedPipeHandleState(HANDLE pipe, DWORD *mode, DWORD *a, DWORD *b)
     BOOL DisconnectNamedPipe(HANDLE pipe)
     BOOL GetNamedPipeInfo(HANDLE pipe, DWORD *flags, DWORD *a, DWORD *b, DWORD *c)
@@ -169,7 +172,8 @@ cdef enum:
 
 
 def wait_named_pipe(name, DWORD milliseconds):
-    """True when an instance of the pipe is free; False when the time is up; raises when there is no such pipe. Blocks.
+    """True when an instance of the pipe is free; False when the time is up, or after cancel_blocking_call; raises when
+    there is no such pipe. Blocks.
 
     https://learn.microsoft.com/windows/win32/api/namedpipeapi/nf-namedpipeapi-waitnamedpipew
     """
@@ -178,11 +182,22 @@ def wait_named_pipe(name, DWORD milliseconds):
     with nogil:
         if not WaitNamedPipeW(wide.text, milliseconds):
             error = GetLastError()
-    if error == ERROR_SEM_TIMEOUT or error == WAIT_TIMEOUT:
+    if error == ERROR_SEM_TIMEOUT or error == WAIT_TIMEOUT or error == ERROR_OPERATION_ABORTED:
         return False
     if error != 0 and error != HANDLES_CLOSED:  # the pipe has gone meanwhile: who opens it is told so
         raise winerror(error, name)
     return True
+
+
+def cancel_blocking_call(unsigned thread):
+    """Ends the system call in which a thread blocks, if it is in one.
+
+    https://learn.microsoft.com/windows/win32/fileio/cancelsynchronousio-func
+    """
+    cdef HANDLE handle = OpenThread(THREAD_TERMINATE, False, thread)
+    if handle != NULL:
+        CancelSynchronousIo(handle)
+        CloseHandle(handle)
 
 
 def set_message_mode(size_t handle):

@@ -94,6 +94,31 @@ def test_a_listener_can_be_opened_to_others():
             assert "WD)" in descriptor(server.fileno()) or "S-1-1-0)" in descriptor(server.fileno())
 
 
+def test_a_list_of_users_may_connect_too_but_not_pose_as_the_server():
+    with tpio.PipeListener(pipe_name(), security=["S-1-5-32-545", "WD"]) as listener:
+        client = tpio.open_pipe(listener.name)
+        with client.result(WAIT), listener.accept().result(WAIT) as server:
+            sddl = descriptor(server.fileno())
+    entries = dict.fromkeys(re.findall(r"\(([^)]*)\)", sddl.partition("D:")[2]))
+    rights = {entry.split(";")[5]: entry.split(";")[2] for entry in entries}
+    assert len(rights) == 3, sddl
+    create_pipe_instance = 0x4
+    for others in ({"S-1-5-32-545", "BU"}, {"S-1-1-0", "WD"}):
+        (given,) = (int(rights[who], 16) for who in others & rights.keys())
+        assert given & create_pipe_instance == 0 and given & 0x3 == 0x3
+
+
+def test_what_is_no_user_is_refused():
+    for bad in (["everybody"], ["WD)(A;;GA;;;WD"], [""], ["S-1"], ["S-1-5-32-545\n"]):
+        with pytest.raises(ValueError, match="not a SID"):
+            tpio.PipeListener(pipe_name(), security=bad)
+    with pytest.raises(ValueError, match="not a security descriptor"):
+        tpio.PipeListener(pipe_name(), security=["QQ"])
+    for bad in (5, [5], [b"WD"]):
+        with pytest.raises(TypeError):
+            tpio.PipeListener(pipe_name(), security=bad)
+
+
 @pytest.mark.parametrize("text", ["nonsense", "D:(A;;XX;;;WD)", "D:("])
 def test_a_descriptor_that_is_none_is_refused(text):
     with pytest.raises(ValueError, match="not a security descriptor"):

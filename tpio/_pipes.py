@@ -6,12 +6,14 @@ Windows' anonymous pipes cannot do overlapped I/O; ours are named pipes with a n
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, Literal, Self
 
@@ -20,6 +22,8 @@ from ._steps import CANCELLED, FAILED, FINISHED
 from ._tpio import Future, PipeHandle, Pool, default_pool
 
 GENERIC_READ, GENERIC_WRITE = 0x80000000, 0x40000000
+# Both without FILE_CREATE_PIPE_INSTANCE: what a client needs, and what is not enough to pose as the server.
+CLIENT_ACCESS = 0x0012019B
 OPEN_EXISTING = 3
 FILE_FLAG_OVERLAPPED = 0x40000000
 SECURITY_SQOS_PRESENT, SECURITY_IDENTIFICATION = 0x00100000, 0x00010000
@@ -35,6 +39,28 @@ class Pipe(PipeHandle):
 
     more_data: after a read from a message-mode pipe, True when the message was longer than the read.
     """
+
+    @property
+    def client_pid(self) -> int:
+        """The process at the other end of a connection that a listener has accepted. It may have ended, and its number
+        be another's by now.
+
+        https://learn.microsoft.com/windows/win32/api/winbase/nf-winbase-getnamedpipeclientprocessid"""
+        return _tpio.pipe_client_pid(self.fileno())
+
+    def impersonate(self) -> AbstractContextManager[None]:
+        """The client in whose name this thread acts, inside the `with`:
+
+            with connection.impersonate():
+                open(name)                  # with the client's rights
+
+        For a connection that a listener has accepted, and after something has been read from it. How far it goes is the
+        client's choice: those that open_pipe makes can be identified, but not acted for (OSError 1346 from whatever
+        asks for rights). Do not await inside: the thread's other tasks would act in the client's name too. Should the
+        end of it raise, the thread still does: end the process.
+        https://learn.microsoft.com/windows/win32/api/namedpipeapi/nf-namedpipeapi-impersonatenamedpipeclient
+        """
+        return _impersonation(self.fileno())
 
     def __init__(self, obj: Any, *, pool: Pool | None = None, owns: bool = True) -> None:
         super().__init__(obj, pool=pool, owns=owns)
@@ -74,9 +100,33 @@ class Pipe(PipeHandle):
                 pass
 
 
+@contextmanager
+def _impersonation(handle: int) -> Iterator[None]:
+    _tpio.impersonate_pipe_client(handle)
+    try:
+        yield
+    finally:
+        _tpio.revert_to_self()
+
+
 def _owner_only() -> str:
     """A security descriptor: the current user may do everything, and nobody else anything."""
     return f"D:P(A;;GA;;;{_tpio.user_sid()})"
+
+
+def _descriptor(security: str | Iterable[str] | None) -> str:
+    if security is None:
+        return _owner_only()
+    if isinstance(security, str):
+        return security
+    entries = []
+    for sid in security:
+        if not isinstance(sid, str):
+            raise TypeError(f"a SID is a str, not {type(sid).__name__!r}")
+        if not re.fullmatch(r"S-1(-(0x[0-9a-f]+|[0-9]+))+|[A-Z]{2}", sid, re.IGNORECASE | re.ASCII):
+            raise ValueError(f"not a SID: {sid!r}")
+        entries.append(f"(A;;{CLIENT_ACCESS:#x};;;{sid})")
+    return _owner_only() + "".join(entries)
 
 
 def _own(handle: int, pool: Pool | None = None) -> Pipe:
@@ -138,8 +188,10 @@ class PipeListener:
     """A server of a named pipe. An instance is always listening, also while nobody waits in accept().
 
     name: \\\\.\\pipe\\NAME, or just NAME. message: the pipe keeps message boundaries. max_instances: connections at a
-    time, at most 254 (None: unlimited). security: who may connect, as SDDL; None: the current user alone. Clients on
-    other machines are refused.
+    time, at most 254 (None: unlimited). listening: instances that wait for a client at the same time; more than one
+    lets that many clients connect without a wait between them. security: who may connect; None: the current user
+    alone; a list of SIDs ("S-1-5-32-545", or "BU" as in SDDL): they too; a str: a whole security descriptor as SDDL.
+    Clients on other machines are refused.
     https://learn.microsoft.com/windows/win32/api/namedpipeapi/nf-namedpipeapi-createnamedpipew
     """
 
@@ -149,50 +201,66 @@ class PipeListener:
         *,
         message: bool = False,
         max_instances: int | None = None,
-        security: str | None = None,
+        listening: int = 1,
+        security: str | Iterable[str] | None = None,
         pool: Pool | None = None,
     ) -> None:
         if max_instances is not None and not 1 <= max_instances <= 254:
             raise ValueError("max_instances must be 1 to 254, or None")
+        if not 1 <= listening <= 254:
+            raise ValueError("listening must be 1 to 254")
         self.name = full_name(name)
         self._message = message
         self._most = max_instances
-        self._security = security if security is not None else _owner_only()
+        self._wanted = listening
+        self._security = _descriptor(security)
         self._pool = pool if pool is not None else default_pool()
         self._lock = threading.Lock()
-        self._listening: Pipe | None = None  # the instance that waits for a client
+        self._listening: set[Pipe] = set()  # the instances that wait for a client
         self._seats: set[object] = set()  # one for each connection that is open
         self._ready: deque[Pipe] = deque()  # connected, and nobody has asked yet
         self._waiting: deque[Future[Pipe]] = deque()
         self._closed = False
-        self._listen(first=True)
+        try:
+            self._listen(first=True)
+        except BaseException:
+            self.close()
+            raise
 
-    # ---- the instance that listens
+    # ---- the instances that listen
 
     def _listen(self, first: bool = False) -> None:
-        """Makes an instance and waits for its client, unless one is listening. At the limit of connections: when one of
+        """Makes the instances that are missing, each waiting for its client. At the limit of connections: when one of
         them is closed, just before, so that there is no moment without any instance."""
+        while self._listen_once(first):
+            first = False
+
+    def _listen_once(self, first: bool) -> bool:
         with self._lock:
-            full = self._most is not None and len(self._seats) >= self._most
-            if self._closed or self._listening is not None or full:
-                return
+            full = self._most is not None and len(self._seats) + len(self._listening) >= self._most
+            if self._closed or len(self._listening) >= self._wanted or full:
+                return False
             handle = _tpio.create_named_pipe(
                 self.name,
                 "rw",
                 first=first,
                 message=self._message,
-                instances=PIPE_UNLIMITED_INSTANCES if self._most is None else self._most + 1,
+                instances=PIPE_UNLIMITED_INSTANCES
+                if self._most is None
+                else min(self._most + self._wanted, PIPE_UNLIMITED_INSTANCES),
                 buffer_size=BUFFER_SIZE,
                 sddl=self._security,
             )
-            self._listening = instance = _own(handle, self._pool)
+            instance = _own(handle, self._pool)
+            self._listening.add(instance)
             self._keep_alive()
         try:
             connected = instance._connect_pipe(self._connected)
         except ValueError:  # closed meanwhile, with the listener or with the pool
             self.close()
-        else:
-            connected.add_done_callback(partial(_arrived, weakref.ref(self), instance))
+            return False
+        connected.add_done_callback(partial(_arrived, weakref.ref(self), instance))
+        return True
 
     @staticmethod
     def _connected(future: Future[Any], error: int, count: int) -> None:
@@ -202,8 +270,8 @@ class PipeListener:
 
     def _keep_alive(self) -> None:
         """A listener that is waited for lives as long as it listens; one that is not goes with its last reference."""
-        if self._listening is not None:
-            self._listening._anchor = self if self._waiting else None
+        for instance in self._listening:
+            instance._anchor = self if self._waiting else None
 
     def _take(self, instance: Pipe, connected: Future[Any]) -> None:
         """A client has come, or the instance is spoilt: the next one listens before anything else is done."""
@@ -214,8 +282,7 @@ class PipeListener:
         good = connected.exception() is None
         future = None
         with self._lock:
-            if self._listening is instance:
-                self._listening = None
+            self._listening.discard(instance)
             if self._closed:
                 good = False
             if good:
@@ -302,13 +369,13 @@ class PipeListener:
         handed out stay. Idempotent."""
         with self._lock:
             self._closed = True
-            listening, self._listening = self._listening, None
+            listening, self._listening = self._listening, set()
             ready, self._ready = self._ready, deque()
             waiting, self._waiting = self._waiting, deque()
         for instance in ready:
             instance.close()
-        if listening is not None:
-            listening.close()
+        for instance in listening:
+            instance.close()
         for future in waiting:
             future._end(CANCELLED, None)
 
@@ -358,7 +425,8 @@ def full_name(name: str) -> str:
     return name if name.startswith("\\\\") else rf"\\.\pipe\{name}"
 
 
-WAIT_SLICE = 250  # ms of one WaitNamedPipe, which cannot be interrupted: how late a cancel may be noticed
+# ms of one WaitNamedPipe: how late it may be noticed that the pool is closed, or that a cancel came just before the wait
+WAIT_SLICE = 250
 
 
 def open_pipe(name: str, *, timeout: float | None = None, pool: Pool | None = None) -> Future[Pipe]:
@@ -372,15 +440,11 @@ def open_pipe(name: str, *, timeout: float | None = None, pool: Pool | None = No
     if timeout is not None and not timeout >= 0:
         raise ValueError("the timeout must not be negative")
     future: Future[Pipe] = Future()
-    cancelled = threading.Event()
-
-    def cancel() -> bool:
-        cancelled.set()
-        return True
+    waiting = _Waiting()
 
     def connect() -> None:
         try:
-            instance = _open_client(full, timeout, cancelled, pool)
+            instance = _open_client(full, timeout, waiting, pool)
         except BaseException as error:
             future._end(FAILED, error)
         else:
@@ -393,16 +457,43 @@ def open_pipe(name: str, *, timeout: float | None = None, pool: Pool | None = No
         if work.cancelled():
             future._end(CANCELLED, None)
 
-    future._on_cancel = cancel
+    future._on_cancel = waiting.cancel
     # Opening has no overlapped form, and waiting for an instance even less. On the default pool, which has threads to
     # spare: the server that is waited for may be on `pool`.
     default_pool().submit(connect).add_done_callback(stopped)
     return future
 
 
-def _open_client(name: str, timeout: float | None, cancelled: threading.Event, pool: Pool | None) -> Pipe | None:
+class _Waiting:
+    """A thread that may be waiting for an instance, and whom a cancel ends the wait."""
+
+    def __init__(self) -> None:
+        self.cancelled = False
+        self._lock = threading.Lock()  # while it is held, the thread does not leave the wait
+        self._thread = 0
+
+    def cancel(self) -> bool:
+        with self._lock:
+            self.cancelled = True
+            if self._thread:
+                _tpio.cancel_blocking_call(self._thread)  # not yet in it: the end of its slice
+        return True
+
+    def wait(self, name: str, milliseconds: int) -> None:
+        with self._lock:
+            if self.cancelled:
+                return
+            self._thread = threading.get_native_id()
+        try:
+            _tpio.wait_named_pipe(name, milliseconds)
+        finally:
+            with self._lock:
+                self._thread = 0
+
+
+def _open_client(name: str, timeout: float | None, waiting: _Waiting, pool: Pool | None) -> Pipe | None:
     where = default_pool() if pool is None else pool
-    handle = _open_client_handle(name, timeout, cancelled, where)
+    handle = _open_client_handle(name, timeout, waiting, where)
     if handle is None:
         return None
     try:
@@ -414,13 +505,13 @@ def _open_client(name: str, timeout: float | None, cancelled: threading.Event, p
     return _own(handle, where)
 
 
-def _open_client_handle(name: str, timeout: float | None, cancelled: threading.Event, pool: Pool) -> int | None:
+def _open_client_handle(name: str, timeout: float | None, waiting: _Waiting, pool: Pool) -> int | None:
     """Blocks until there is an instance; None: cancelled, or the pool is closed."""
     deadline = None if timeout is None else time.monotonic() + timeout
     flags = FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION
-    while not cancelled.is_set() and not pool.closed:
+    while not waiting.cancelled and not pool.closed:
         try:
-            return _tpio.create_file(name, GENERIC_READ | GENERIC_WRITE, 0, OPEN_EXISTING, flags)
+            return _tpio.create_file(name, CLIENT_ACCESS, 0, OPEN_EXISTING, flags)
         except OSError as error:
             if error.winerror != ERROR_PIPE_BUSY:
                 raise
@@ -429,5 +520,5 @@ def _open_client_handle(name: str, timeout: float | None, cancelled: threading.E
             patience = min(patience, int((deadline - time.monotonic()) * 1000) + 1)
             if patience <= 0:
                 raise TimeoutError(f"every instance of {name} is busy")
-        _tpio.wait_named_pipe(name, patience)
+        waiting.wait(name, patience)
     return None

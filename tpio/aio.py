@@ -15,7 +15,6 @@ import contextvars
 import errno
 import msvcrt
 import socket
-import threading
 from asyncio import windows_utils
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, cast
@@ -236,12 +235,12 @@ class Proactor:
 
     async def connect_pipe(self, address: str) -> windows_utils.PipeHandle:
         """Waits while every instance is busy, without polling."""
-        stop = threading.Event()
+        stop = _pipes._Waiting()
         work = default_pool().submit(_pipes._open_client_handle, address, None, stop, default_pool())
         try:
             handle = await asyncio.shield(asyncio.wrap_future(work))
         except asyncio.CancelledError:
-            stop.set()
+            stop.cancel()
             work.add_done_callback(_close_result)
             raise
         if handle is None:
