@@ -12,7 +12,7 @@ import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError
-from typing import Any
+from typing import Any, Self
 
 from . import _tpio
 from ._pipes import GENERIC_READ, GENERIC_WRITE, OPEN_EXISTING, Pipe, pipe
@@ -171,7 +171,7 @@ class Process:
             if handle:
                 _tpio.close_handle(handle)
 
-    def __enter__(self) -> Process:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
