@@ -10,6 +10,9 @@ from .pythons import Version
 from .ui import run_quietly, step
 
 
+_HEADERS = build.CHECKOUT / "tpio" / "include"
+
+
 def run(version: Version, args: Sequence[str]) -> int:
     """Runs benchmarks/, which finds the compiled plain C programs it compares with in TPIO_BENCH_FLOOR."""
     python = interpreter.get(version)
@@ -18,7 +21,7 @@ def run(version: Version, args: Sequence[str]) -> int:
 
 def _floor() -> Path:
     folder = build.CHECKOUT / "benchmarks" / "floor"
-    sources = sorted(folder.glob("*.[ch]")) + sorted((build.CHECKOUT / "src").glob("*.[ch]"))
+    sources = sorted(folder.glob("*.[ch]")) + sorted(_HEADERS.glob("*.h"))
 
     def compile_all(into: Path) -> None:
         with step("compiling the C programs of the benchmarks"):
@@ -32,16 +35,15 @@ def _floor() -> Path:
 
 def _compile(source: Path, into: Path) -> None:
     target = into / f"{source.stem}.exe"
-    include = build.CHECKOUT / "src"
     libraries = ("ws2_32", "mswsock", "advapi32", "ntdll", "synchronization")
     defines = ("WIN32_LEAN_AND_MEAN", "_WIN32_WINNT=0x0A00", "NOMINMAX", "UNICODE")
     if wine.NATIVE:
-        options = ["/nologo", "/std:c11", "/O2", *(f"/D{name}" for name in defines), f"/I{include}", f"/Fe:{target}"]
+        options = ["/nologo", "/std:c11", "/O2", *(f"/D{name}" for name in defines), f"/I{_HEADERS}", f"/Fe:{target}"]
         command = ["cl", *options, f"/Fo{into}\\", source, *(f"{name}.lib" for name in libraries)]
         advice = "run this in a Developer Command Prompt of Visual Studio"
     else:
         system.need_cross_compiler()
-        options = ["-std=gnu11", "-O2", "-s", "-static-libgcc", *(f"-D{name}" for name in defines), f"-I{include}"]
+        options = ["-std=gnu11", "-O2", "-s", "-static-libgcc", *(f"-D{name}" for name in defines), f"-I{_HEADERS}"]
         command = [system.CROSS_COMPILER, *options, source, "-o", target, *(f"-l{name}" for name in libraries)]
         advice = "correct the errors above"
     run_quietly(command, what=f"compiling {source.name}", advice=advice, cwd=into)

@@ -21,6 +21,7 @@ from .ui import Failure, run_quietly, say, step
 
 ROOT = Path(__file__).resolve().parents[1]
 CORE = ROOT / "src"
+HEADERS = ROOT / "tpio" / "include"
 SIM = ROOT / "tests" / "win32sim"
 REPORT = ROOT / "docs" / "mutations.md"
 CORE_FILES = ("core", "op", "handle", "pool", "timer", "work", "wait")
@@ -98,7 +99,7 @@ def _campaign(program: Path, start: int, seconds: float, sizes: Sequence[str]) -
 
 
 def _program(sanitizer: Sanitizer) -> Path:
-    sources = [*CORE.glob("tpio_*.[ch]"), *SIM.rglob("*.[ch]")]
+    sources = [*CORE.glob("tpio_*.[ch]"), *HEADERS.glob("tpio_*.h"), *SIM.rglob("*.[ch]")]
     builds = cache.root() / "builds" / "sim"
     builds.mkdir(parents=True, exist_ok=True)
     cache.prune(builds)
@@ -123,6 +124,7 @@ def _flags(sanitizer: Sanitizer) -> list[str]:
         "-Werror",
         "-fno-omit-frame-pointer",
         f"-I{SIM / 'include'}",
+        f"-I{HEADERS}",
     ]
     return [*flags, "-DSIM_FREE"] if sanitizer.free else flags
 

@@ -5,7 +5,7 @@
  */
 #include "schedule.h"
 
-#include "../../src/tpio_core.h"
+#include "../../tpio/include/tpio_core.h"
 #include "win32sim.h"
 
 #include <stdio.h>
