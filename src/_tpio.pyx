@@ -26,14 +26,13 @@ from libc.string cimport memcpy
 from tpio_core cimport *
 
 import concurrent.futures
-import functools
 import io
 import os
 import sys
 import threading
 from asyncio import CancelledError as AsyncioCancelledError
 from asyncio import _get_running_loop
-from collections import deque, namedtuple
+from collections import namedtuple
 from operator import index as operator_index
 from weakref import WeakKeyDictionary, WeakSet, ref
 

@@ -101,7 +101,6 @@ cdef class Handle:
     cdef PoolBase pool_
     cdef object owner            # the foreign object whose handle this is
     cdef list leftover           # what cancelled awaits had received, oldest first: (data, whether more of the message
-                                 # follows, or a datagram's sender)
     cdef core.LONG64 position    # of sequential reads and writes; files only
     cdef LONG pending            # futures that have not ended
     cdef LONG generation         # counts cancel()s that are over
