@@ -28,7 +28,6 @@ from tpio_core cimport *
 import concurrent.futures
 import io
 import os
-import sys
 import threading
 from asyncio import CancelledError as AsyncioCancelledError
 from asyncio import _get_running_loop

@@ -100,7 +100,7 @@ cdef class Handle:
     cdef HANDLE plain            # instead: one that is not overlapped, only to be passed on (PipeHandle._adopt)
     cdef PoolBase pool_
     cdef object owner            # the foreign object whose handle this is
-    cdef list leftover           # what cancelled awaits had received, oldest first: (data, whether more of the message
+    cdef list leftover           # what cancelled awaits had received, oldest first: (data, more follows or its sender)
     cdef core.LONG64 position    # of sequential reads and writes; files only
     cdef LONG pending            # futures that have not ended
     cdef LONG generation         # counts cancel()s that are over
