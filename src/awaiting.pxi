@@ -14,6 +14,8 @@ cdef bint gathering = False   # a batch is being delivered; both under the GIL
 cdef object make_awaiter(FutureBase future):
     cdef Awaiter awaiter = Awaiter.__new__(Awaiter)
     awaiter.future = future
+    with cython.critical_section(future):
+        awaiter.handle = future.handle  # now: the future may end before it is waited for, and the await be cancelled then
     return awaiter
 
 
@@ -56,7 +58,6 @@ cdef class Awaiter:
         with cython.critical_section(future):
             if future.state >= CANCELLED:
                 return False
-            self.handle = future.handle
             if future.awaiters is None:
                 future.awaiters = self
             else:

@@ -277,10 +277,8 @@ cdef class FutureBase:
         self.buffer = None
         if self.kind == SCATTERED and self.extra is not None:
             (<Buffers>self.extra).release()
-            if self.awaiters is None:
-                self.extra = None
         if self.has_view:
-            if (self.kind == READ_INTO or self.kind == DATAGRAM_INTO) and self.awaiters is not None:
+            if self.kind == READ_INTO or self.kind == DATAGRAM_INTO:
                 self.buffer = <object>self.view.obj  # a cancelled await may want it back: see Awaiter.take_back
             self.has_view = False
             PyBuffer_Release(&self.view)

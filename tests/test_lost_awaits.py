@@ -1,0 +1,73 @@
+"""An await that is cancelled between the end of its operation and the moment when the loop would hear of it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+
+import support
+import tpio
+from support import WAIT
+
+
+async def ended_before_it_was_waited_for(future):
+    """Awaits as a task does, but the operation ends after the look whether it has ended, and the cancel comes next."""
+    awaiter = future.__await__()
+    assert next(awaiter) is awaiter  # not yet
+    yield_to = asyncio.get_running_loop().create_future()
+    yield awaiter
+    while not future.done():  # nobody else may look at the result, or it is his
+        await asyncio.sleep(0.001)
+    awaiter.add_done_callback(lambda _: yield_to.set_result(None))
+    assert awaiter.cancel()
+    await asyncio.wait_for(yield_to, WAIT)
+    with pytest.raises(asyncio.CancelledError):
+        awaiter.result()
+
+
+def run(begin, cause):
+    async def main():
+        steps = ended_before_it_was_waited_for(begin())
+        await anext(steps)
+        cause()
+        async for _ in steps:
+            pass
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("into", [False, True], ids=["read", "read_into"])
+def test_what_a_read_has_got_is_for_the_next_one(into):
+    reader, writer = tpio.pipe()
+    with reader, writer:
+        run(lambda: reader.read_into(bytearray(10)) if into else reader.read(10), lambda: writer.write(b"abc"))
+        assert reader.read(10).result(WAIT) == b"abc"
+
+
+def test_what_a_read_into_many_buffers_has_got_is_for_the_next_one():
+    one, other = socket.socketpair()
+    with tpio.Socket(sock=one) as one, tpio.Socket(sock=other) as other:
+        run(lambda: one.recv_msg_into([bytearray(1), bytearray(9)]), lambda: other.send(b"abc"))
+        assert one.recv(10).result(WAIT) == b"abc"
+
+
+@pytest.mark.parametrize("into", [False, True], ids=["recv_from", "recv_from_into"])
+def test_what_a_receive_of_a_datagram_has_got_is_for_the_next_one(into):
+    with tpio.Socket(type=socket.SOCK_DGRAM) as one, tpio.Socket(type=socket.SOCK_DGRAM) as other:
+        one.bind(("127.0.0.1", 0))
+        run(
+            lambda: one.recv_from_into(bytearray(10)) if into else one.recv_from(10),
+            lambda: other.send_to(b"abc", one.getsockname()),
+        )
+        assert one.recv_from(10).result(WAIT)[0] == b"abc"
+
+
+def test_a_connection_that_an_accept_has_got_is_for_the_next_one():
+    with tpio.listen(("127.0.0.1", 0)) as listener, socket.socket() as client:
+        run(listener.accept, lambda: client.connect(listener.getsockname()))
+        connection, address = listener.accept().result(WAIT)
+        with connection:
+            assert address == client.getsockname()
+    assert support.eventually(lambda: support.pending() == 0)
