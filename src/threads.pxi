@@ -54,18 +54,15 @@ cdef void drop_thread_state(PyThreadState *state) noexcept nogil:
 
 
 cdef void on_thread_exit(core.tpio_thread *thread) noexcept nogil:
-    """The thread ends. It may hold the loader's lock, for which a thread that has the GIL may be waiting: so another
-    thread, short-lived, takes the GIL and drops the state. Without a GIL there is nothing to wait for, and there a
-    thread state is best dropped by its own thread."""
+    """The thread ends. It holds a lock of the system's (the loader's, or that of fiber-local storage), for which a thread
+    that has the GIL may be waiting, or, without a GIL, one for which the garbage collector waits that stops the world. So
+    another thread, short-lived, attaches and drops the state."""
     cdef HANDLE reaper
     if thread.attached == NULL or exiting:
         return
-    if TPIO_FREE_THREADED:
-        reap(thread.attached)
-    else:
-        reaper = CreateThread(NULL, 65536, <void *>reap, thread.attached, 0, NULL)
-        if reaper != NULL:
-            CloseHandle(reaper)
+    reaper = CreateThread(NULL, 65536, <void *>reap, thread.attached, 0, NULL)
+    if reaper != NULL:
+        CloseHandle(reaper)
     thread.attached = NULL
 
 
