@@ -35,6 +35,7 @@ class Soak:
         self.seed = seed
         self.failures: list[str] = []
         self.samples: list[meter.Sample] = []
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.began = time.monotonic()
         sys.unraisablehook = self._unraisable
         threading.excepthook = lambda args: self.fail(args.exc_value)
@@ -58,11 +59,20 @@ class Soak:
         for worker in workers:
             worker.start()
         for worker in workers:
-            worker.join(end - time.monotonic() + 3 * load.WAIT)
+            worker.join(end - time.monotonic() + load.WAIT + 20)
             if worker.is_alive():
-                faulthandler.dump_traceback(all_threads=True)
+                self._explain_hang()
                 self.fail(f"round {number}: a worker hangs")
                 return
+
+    def _explain_hang(self) -> None:
+        faulthandler.dump_traceback(all_threads=True)
+        print([(pool, pool.stats()) for pool in support.pools()], flush=True)
+        if self.loop is not None and not self.loop.is_closed():
+            print(f"the loop has {len(self.loop._ready)} ready and {len(self.loop._scheduled)} scheduled", flush=True)
+            for task in asyncio.all_tasks(self.loop):
+                print(f"{task._fut_waiter!r}", flush=True)
+                task.print_stack()
 
     def _work(self, chance: random.Random, end: float) -> None:
         while time.monotonic() < end and not self.failures:
@@ -86,6 +96,7 @@ class Soak:
                     self.fail(error, f"in {scenario.__name__}")
 
         async def main() -> None:
+            self.loop = asyncio.get_running_loop()
             await asyncio.gather(*(task(index) for index in range(TASKS)))
 
         try:
@@ -153,7 +164,7 @@ def main() -> int:
     number = 0
     with load.workspace():
         while time.monotonic() < end and not soak.failures:
-            faulthandler.dump_traceback_later(options.round + load.WAIT)  # who hangs?
+            faulthandler.dump_traceback_later(options.round + load.WAIT + 30)  # who hangs?
             soak.run_round(number, min(end, time.monotonic() + options.round))
             soak.settle(number)
             faulthandler.cancel_dump_traceback_later()
