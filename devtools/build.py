@@ -135,6 +135,32 @@ def _extension(version: Version) -> Path:
     return cache.make(cache.root() / "builds" / f"extension-{version.name}-{identity}", fill)
 
 
+def examples(version: Version) -> Path:
+    """A folder with the compiled extension modules of examples/, which use the C API."""
+    folders = sorted(setup.parent for setup in (CHECKOUT / "examples").glob("*/setup.py"))
+    api = [*(CHECKOUT / "tpio" / "include").glob("*.h"), *(CHECKOUT / "tpio").glob("*.pxd")]
+    api.append(CHECKOUT / "tpio" / "__init__.py")  # makes it a package for Cython, and is not run
+    sources = [file for folder in folders for file in folder.iterdir() if _is_source(file)]
+    recipe = repr(os.environ.get("TPIO_CFLAGS")) if wine.NATIVE else Cross(version).sysconfig()
+    identity = cache.files_fingerprint(CHECKOUT, [*sources, *api], recipe, _build_tools())
+
+    def fill(into: Path) -> None:
+        with step(f"compiling the examples of the C API for Python {version.name}"):
+            for folder in folders:
+                work = into / "work"
+                copy_sources(work, api)
+                for file in filter(_is_source, folder.iterdir()):
+                    shutil.copy2(file, work)
+                run_in_build_environment(
+                    version, ["setup.py", "build_ext", "--build-lib", "lib", "--build-temp", "temp"], work
+                )
+                for built in (work / "lib").glob("*.pyd"):
+                    built.rename(into / built.name)
+                shutil.rmtree(work)
+
+    return cache.make(cache.root() / "builds" / f"examples-{version.name}-{identity}", fill)
+
+
 def run_in_build_environment(version: Version, command: list[str], work: Path) -> str:
     """Runs the Python of the build tools in `work`, a copy of the sources, set up to build for `version`."""
     if wine.NATIVE:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import build, interpreter
+from . import build, interpreter, wine
 from .pythons import Version
 from .ui import Failure, say
 
@@ -15,7 +15,8 @@ def run(versions: Sequence[Version], pytest_args: Sequence[str]) -> int:
     for version in interpreter.available(versions):
         python = interpreter.get(version)
         say(f"testing on Python {version.name}")
-        results[version] = python.run(["-m", "pytest", *pytest_args], cwd=build.CHECKOUT)
+        examples = wine.windows_path(build.examples(version))
+        results[version] = python.run(["-m", "pytest", *pytest_args], cwd=build.CHECKOUT, TPIO_EXAMPLES=examples)
     if len(versions) == 1:
         return results[versions[0]]
     failed = [version for version, code in results.items() if code]

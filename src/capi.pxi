@@ -39,6 +39,7 @@ cdef extern from *:
         .handle_cancel = tpio_handle_cancel,
         .handle_detach = tpio_handle_detach,
         .handle_file = tpio_handle_file,
+        .handle_ref = tpio_handle_ref,
         .handle_unref = tpio_handle_unref,
         .read = tpio_read,
         .write = tpio_write,

@@ -124,6 +124,11 @@ failed_pool:
     return error;
 }
 
+void tpio_handle_ref(tpio_handle *handle)
+{
+    InterlockedIncrement(&handle->refs);
+}
+
 void tpio_handle_unref(tpio_handle *handle)
 {
     if (InterlockedDecrement(&handle->refs) == 0)

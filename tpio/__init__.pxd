@@ -65,6 +65,7 @@ cdef extern from "tpio.h" nogil:
     BOOL tpio_handle_cancel(tpio_handle *handle)
     HANDLE tpio_handle_detach(tpio_handle *handle)
     HANDLE tpio_handle_file(tpio_handle *handle)
+    void tpio_handle_ref(tpio_handle *handle)
     void tpio_handle_unref(tpio_handle *handle)
     tpio_status tpio_read(tpio_op *op, tpio_handle *handle, void *buffer, DWORD size, uint64_t offset)
     tpio_status tpio_write(tpio_op *op, tpio_handle *handle, const void *buffer, DWORD size, uint64_t offset)

@@ -188,6 +188,69 @@ def check_udp(timed: Clock) -> None:
             expect(timed(turn, message), (message, here.getsockname()))
 
 
+def check_buffers(timed: Clock) -> None:
+    with tpio.listen(("127.0.0.1", 0)) as listener:
+        accepting = listener.accept()
+        client = result(tpio.open_connection(listener.getsockname()))
+        with client, result(accepting)[0] as server:
+
+            def turn(number: int) -> list[bytearray]:
+                parts = [bytearray(4), bytearray(8), bytearray(100)]
+                receiving = server.recv_msg_into(parts)
+                expect(result(client.send_msg([b"here", b"", b"%08d" % number])), 12)
+                expect(result(receiving), 12)
+                return parts[:2]
+
+            for number in range(100):
+                expect(timed(turn, number), [b"here", b"%08d" % number])
+
+
+def check_sendfile(timed: Clock) -> None:
+    data = os.urandom(100_000)
+    with temporary_file() as file, tpio.listen(("127.0.0.1", 0)) as listener:
+        result(file.write(data, 0))
+        accepting = listener.accept()
+        client = result(tpio.open_connection(listener.getsockname()))
+        with client, result(accepting)[0] as server:
+
+            def turn(offset: int) -> bytes:
+                sending = client.sendfile(file, offset)
+                received = b""
+                while len(received) < len(data) - offset:
+                    received += result(server.recv(65536))
+                expect(result(sending), len(received))
+                return received
+
+            for offset in range(0, 50_000, 1000):
+                expect(timed(turn, offset), data[offset:])
+
+
+def check_lock(timed: Clock) -> None:
+    with temporary_file() as file, tpio.open(file.name, "rb") as other:
+
+        def turn(offset: int) -> None:
+            result(file.lock(offset, 100))
+            result(other.lock(offset + 100, 100, exclusive=False))
+            file.unlock(offset, 100)
+            other.unlock(offset + 100, 100)
+
+        for offset in range(0, 10_000, 100):
+            timed(turn, offset)
+
+
+def check_copy(timed: Clock) -> None:
+    data = os.urandom(1_000_003)
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = os.path.join(folder, "source"), os.path.join(folder, "target")
+        with open(source, "xb") as file:
+            file.write(data)
+        for depth in range(1, 9):
+            copied = timed(lambda depth: result(tpio.copy_file(source, target, depth=depth, block=1 << 16)), depth)
+            expect(copied, len(data))
+            with open(target, "rb") as file:
+                expect(file.read() == data, True)
+
+
 def check_process(timed: Clock) -> None:
     def wait(code: int) -> int:
         with tpio.spawn([sys.executable, "-I", "-S", "-c", f"raise SystemExit({code})"]) as child:
@@ -235,7 +298,11 @@ ROWS: dict[str, Callable[[Clock], None]] = {
     "TCP over IPv4": check_tcp4,
     "TCP over IPv6": check_tcp6,
     "UDP": check_udp,
+    "many buffers": check_buffers,
     "file at offsets": check_file,
+    "file to a socket": check_sendfile,
+    "locked part of a file": check_lock,
+    "copy of a file": check_copy,
     "cancel: pipe": check_cancel_pipe,
     "cancel: named pipe": check_cancel_named_pipe,
     "cancel: socket": check_cancel_socket,

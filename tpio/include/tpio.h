@@ -20,9 +20,12 @@
  *     c->op.user = c;
  *     switch (tpio_recv(&c->op, h, c->buffer, sizeof c->buffer, 0)) { ... }
  *
+ * examples/echo_c and examples/echo_cython are whole extension modules.
+ *
  * Ownership. An operation is yours, never moves, and stays until it has completed. A tpio_handle that you have bound
- * yourself is closed with tpio_handle_close and let go of with tpio_handle_unref; one that you got from tpio_handle_of is
- * the Python object's, which you keep alive. Pools likewise.
+ * yourself is closed with tpio_handle_close and let go of with tpio_handle_unref. One that you got from tpio_handle_of is
+ * the Python object's: keep that alive, or take a reference with tpio_handle_ref; submits say TPIO_CLOSED once it has
+ * been closed. Pools likewise.
  *
  * At interpreter exit every pool is closed, which completes what is pending with ERROR_OPERATION_ABORTED; submits then
  * return TPIO_CLOSED. A callback that takes the GIL must not do so after that: keep what it does in C.
@@ -58,6 +61,7 @@ typedef struct tpio_api {
     BOOL (*handle_cancel)(tpio_handle *handle);
     HANDLE (*handle_detach)(tpio_handle *handle);
     HANDLE (*handle_file)(tpio_handle *handle);
+    void (*handle_ref)(tpio_handle *handle);
     void (*handle_unref)(tpio_handle *handle);
     tpio_status (*read)(tpio_op *op, tpio_handle *handle, void *buffer, DWORD size, uint64_t offset);
     tpio_status (*write)(tpio_op *op, tpio_handle *handle, const void *buffer, DWORD size, uint64_t offset);
@@ -123,6 +127,7 @@ static inline int tpio_import(void)
 #define tpio_handle_cancel tpio_api_->handle_cancel
 #define tpio_handle_detach tpio_api_->handle_detach
 #define tpio_handle_file tpio_api_->handle_file
+#define tpio_handle_ref tpio_api_->handle_ref
 #define tpio_handle_unref tpio_api_->handle_unref
 #define tpio_read tpio_api_->read
 #define tpio_write tpio_api_->write

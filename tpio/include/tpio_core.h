@@ -212,6 +212,8 @@ HANDLE tpio_handle_detach(tpio_handle *handle);
 /* The system's handle, INVALID_HANDLE_VALUE once closed. */
 HANDLE tpio_handle_file(tpio_handle *handle);
 
+/* The memory stays for as long as somebody has a reference; the handle may be closed all the same. */
+void tpio_handle_ref(tpio_handle *handle);
 void tpio_handle_unref(tpio_handle *handle);
 
 /* ---- verbs ------------------------------------------------------------------------------------------------------
