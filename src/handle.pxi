@@ -52,6 +52,12 @@ cdef int file_type(HANDLE file, int *socket_type) except -1:
     return kind
 
 
+cdef bint is_c_file(object obj):
+    """Is its fileno() a descriptor of the C runtime? So it is for Python's files, and for what wraps them without being
+    one of their classes (tempfile, codecs), whose descriptor would pass for some handle or other."""
+    return isinstance(obj, io.IOBase) or (not isinstance(obj, Handle) and hasattr(obj, "readable"))
+
+
 def handle_value(obj):
     """The HANDLE of an int, of an object with fileno(), or of a C runtime file (whose fileno() is not a HANDLE)."""
     if isinstance(obj, int):
@@ -62,7 +68,7 @@ def handle_value(obj):
     if fileno is None:
         raise TypeError(f"a handle or an object with fileno() is needed, not {type(obj).__name__!r}")
     value = fileno()
-    if isinstance(obj, io.IOBase):
+    if is_c_file(obj):
         import msvcrt
         value = msvcrt.get_osfhandle(value)
     return value
@@ -120,7 +126,7 @@ cdef class Handle:
             raise RuntimeError("a handle is initialized once")
         value = check_handle(handle_value(obj))
         # What cannot be detached from its handle keeps it, and is what close() closes.
-        ours = isinstance(obj, int) or (hasattr(obj, "detach") and not isinstance(obj, io.IOBase))
+        ours = isinstance(obj, int) or (hasattr(obj, "detach") and not is_c_file(obj))
         self._bind(value, pool, owns and ours)
         self.owns = owns
         if not isinstance(obj, int):

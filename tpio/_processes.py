@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import Any, Self
 
@@ -160,7 +160,8 @@ class Process:
                 end.close()
         self._let_go()
 
-    def _let_go(self) -> None:
+    def _let_go(self, close_handle: Callable[[int], None] = _tpio.close_handle) -> None:
+        # close_handle is an argument: when the interpreter ends, the module's names may be gone before a Process is.
         with self._lock:
             handles = self._process, self._job
             self._process = self._job = 0
@@ -169,7 +170,7 @@ class Process:
             pending.cancel()
         for handle in handles:
             if handle:
-                _tpio.close_handle(handle)
+                close_handle(handle)
 
     def __enter__(self) -> Self:
         return self
