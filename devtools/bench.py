@@ -9,7 +9,6 @@ from . import build, cache, interpreter, system, wine
 from .pythons import Version
 from .ui import run_quietly, step
 
-
 _HEADERS = build.CHECKOUT / "tpio" / "include"
 
 
