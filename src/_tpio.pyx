@@ -32,6 +32,7 @@ import threading
 from asyncio import CancelledError as AsyncioCancelledError
 from asyncio import _get_running_loop
 from collections import namedtuple
+from contextvars import copy_context
 from operator import index as operator_index
 from weakref import WeakKeyDictionary, WeakSet, ref
 

@@ -34,7 +34,13 @@ cdef class Awaiter:
         return self
 
     def __next__(self):
-        if self.future.state >= CANCELLED:
+        cdef FutureBase future = self.future
+        cdef bint ended
+        with cython.critical_section(future):
+            ended = future.state >= CANCELLED
+            if not ended:
+                self.handle = future.handle
+        if ended:
             raise StopIteration(self.result())
         loop = _get_running_loop()
         if loop is None:
@@ -49,7 +55,7 @@ cdef class Awaiter:
 
     def add_done_callback(self, callback, *, context=None):
         self.callback = callback
-        self.context = context
+        self.context = copy_context() if context is None else context
         if not self.attach_to(self.future):
             self.loop.call_soon(callback, self, context=context)
 
@@ -115,6 +121,7 @@ cdef class Awaiter:
     def result(self):
         if self.cancelled:
             raise AsyncioCancelledError() if self.message is None else AsyncioCancelledError(self.message)
+        self.future.buffer = None  # the task has been told: nobody will take it back
         if self.future.state == CANCELLED:
             raise AsyncioCancelledError()
         return self.future.peek()
@@ -146,7 +153,7 @@ cdef LoopInbox inbox_of(object loop):
         inbox = LoopInbox.__new__(LoopInbox)
         inbox.loop_ref = ref(loop)
         inbox.arrived = []
-        inbox.lock = threading.Lock()
+        inbox.lock = threading.RLock()  # a finalizer that runs inside may end a future
         inbox = _inboxes.setdefault(loop, inbox)
     if not TPIO_FREE_THREADED:
         latest = inbox

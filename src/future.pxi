@@ -278,8 +278,8 @@ cdef class FutureBase:
         if self.kind == SCATTERED and self.extra is not None:
             (<Buffers>self.extra).release()
         if self.has_view:
-            if self.kind == READ_INTO or self.kind == DATAGRAM_INTO:
-                self.buffer = <object>self.view.obj  # a cancelled await may want it back: see Awaiter.take_back
+            if not self.shared and (self.kind == READ_INTO or self.kind == DATAGRAM_INTO):
+                self.buffer = <object>self.view.obj  # for a cancelled await: see Awaiter.take_back
             self.has_view = False
             PyBuffer_Release(&self.view)
 

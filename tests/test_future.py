@@ -681,3 +681,24 @@ def test_nothing_is_kept_when_a_future_has_ended(pair):
     alive = weakref.ref(future)
     del future
     assert eventually(lambda: alive() is None, 10)
+
+
+def test_an_await_keeps_nothing_once_it_has_its_result(pair):
+    reader, writer = pair
+
+    class Buffer(bytearray):
+        pass
+
+    async def main():
+        buffer = Buffer(1)
+        kept = weakref.ref(buffer)
+        future = reader.read_into(buffer)
+        writer.write(b"x")
+        assert await future == 1
+        del buffer
+        gc.collect()
+        return kept, future
+
+    kept, future = asyncio.run(main())
+    assert eventually(lambda: kept() is None, 10)
+    assert future.done()
