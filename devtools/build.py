@@ -15,6 +15,7 @@ from pathlib import Path
 from . import cache, native, pythons, system, tools, wine
 from .pythons import Version
 from .ui import run_quietly, say, step
+from .variants import PLAIN, Variant
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -24,6 +25,7 @@ class Cross:
     """What makes the host's setuptools produce an extension for `version`."""
 
     version: Version
+    variant: Variant
 
     @property
     def suffix(self) -> str:
@@ -33,7 +35,7 @@ class Cross:
         """The source of the module in which a Python for a foreign platform describes itself."""
         home = pythons.home(self.version)
         compiler = f"ccache {system.CROSS_COMPILER}"
-        extra = os.environ.get("TPIO_CFLAGS", "")
+        extra = " ".join([*(f"-D{define}" for define in self.variant.defines), *self.variant.gcc, _more_flags()])
         # The symbol table is dropped unless somebody wants to debug.
         shared = f"{compiler} -shared {extra}" + ("" if "-g" in extra.split() else " -s")
         # 3.11's pyconfig.h knows 64-bit Windows only by MSVC's macros.
@@ -85,9 +87,9 @@ class Cross:
         )
 
 
-def site(version: Version) -> Path:
+def site(version: Version, variant: Variant = PLAIN) -> Path:
     """A folder that, on the Windows Python's path, makes this checkout's tpio importable."""
-    extension = _extension(version)
+    extension = _extension(version, variant)
     package = [file for file in (CHECKOUT / "tpio").rglob("*") if _is_source(file)]
     identity = cache.files_fingerprint(CHECKOUT, package, extension.name, _project_version())
 
@@ -111,11 +113,10 @@ def site(version: Version) -> Path:
     return folder
 
 
-def _extension(version: Version) -> Path:
+def _extension(version: Version, variant: Variant) -> Path:
     """A folder with the compiled extension."""
     sources = extension_sources()
-    recipe = repr(os.environ.get("TPIO_CFLAGS")) if wine.NATIVE else Cross(version).sysconfig()
-    identity = cache.files_fingerprint(CHECKOUT, sources, recipe, _build_tools())
+    identity = cache.files_fingerprint(CHECKOUT, sources, _recipe(version, variant), _build_tools())
 
     def fill(into: Path) -> None:
         generated = generated_c()
@@ -124,7 +125,7 @@ def _extension(version: Version) -> Path:
             copy_sources(work, sources)
             shutil.copy(generated, work / "src")  # newer than its sources, so not made again
             command = ["setup.py", "build_ext", "--build-lib", "lib", "--build-temp", "temp"]
-            log = run_in_build_environment(version, command, work)
+            log = run_in_build_environment(version, command, work, variant)
             (built,) = (work / "lib").rglob("*.pyd")
             built.rename(into / built.name)
             shutil.rmtree(work)
@@ -135,42 +136,63 @@ def _extension(version: Version) -> Path:
     return cache.make(cache.root() / "builds" / f"extension-{version.name}-{identity}", fill)
 
 
-def examples(version: Version) -> Path:
+def examples(version: Version, variant: Variant = PLAIN) -> Path:
     """A folder with the compiled extension modules of examples/, which use the C API."""
     folders = sorted(setup.parent for setup in (CHECKOUT / "examples").glob("*/setup.py"))
+    return _small_extensions("the examples of the C API", folders, version, variant)
+
+
+def planted(version: Version, variant: Variant) -> Path:
+    """A folder with the extension module whose functions are mistakes that a variant has to notice."""
+    return _small_extensions("the planted mistakes", [CHECKOUT / "devtools" / "planted"], version, variant)
+
+
+def _small_extensions(what: str, folders: list[Path], version: Version, variant: Variant) -> Path:
     api = [*(CHECKOUT / "tpio" / "include").glob("*.h"), *(CHECKOUT / "tpio").glob("*.pxd")]
     api.append(CHECKOUT / "tpio" / "__init__.py")  # makes it a package for Cython, and is not run
     sources = [file for folder in folders for file in folder.iterdir() if _is_source(file)]
-    recipe = repr(os.environ.get("TPIO_CFLAGS")) if wine.NATIVE else Cross(version).sysconfig()
-    identity = cache.files_fingerprint(CHECKOUT, [*sources, *api], recipe, _build_tools())
+    identity = cache.files_fingerprint(CHECKOUT, [*sources, *api], _recipe(version, variant), _build_tools())
 
     def fill(into: Path) -> None:
-        with step(f"compiling the examples of the C API for Python {version.name}"):
+        with step(f"compiling {what} for Python {version.name}"):
             for folder in folders:
                 work = into / "work"
                 copy_sources(work, api)
                 for file in filter(_is_source, folder.iterdir()):
                     shutil.copy2(file, work)
-                run_in_build_environment(
-                    version, ["setup.py", "build_ext", "--build-lib", "lib", "--build-temp", "temp"], work
-                )
+                command = ["setup.py", "build_ext", "--build-lib", "lib", "--build-temp", "temp"]
+                run_in_build_environment(version, command, work, variant)
                 for built in (work / "lib").glob("*.pyd"):
                     built.rename(into / built.name)
                 shutil.rmtree(work)
 
-    return cache.make(cache.root() / "builds" / f"examples-{version.name}-{identity}", fill)
+    return cache.make(cache.root() / "builds" / f"{folders[0].parent.name}-{version.name}-{identity}", fill)
 
 
-def run_in_build_environment(version: Version, command: list[str], work: Path) -> str:
+def _more_flags() -> str:
+    return os.environ.get("TPIO_CFLAGS", "")
+
+
+def _recipe(version: Version, variant: Variant) -> str:
+    """Whatever makes the compiled code another one, besides its sources."""
+    return repr(_msvc_flags(variant)) if wine.NATIVE else Cross(version, variant).sysconfig()
+
+
+def _msvc_flags(variant: Variant) -> str:
+    return " ".join([*(f"/D{define}" for define in variant.defines), _more_flags()])
+
+
+def run_in_build_environment(version: Version, command: list[str], work: Path, variant: Variant = PLAIN) -> str:
     """Runs the Python of the build tools in `work`, a copy of the sources, set up to build for `version`."""
     if wine.NATIVE:
         python = native.python(version)
-        environment = {**os.environ, "CL": os.environ.get("TPIO_CFLAGS", "")}
+        environment = {**os.environ, "CL": _msvc_flags(variant)}
     else:
         system.need_cross_compiler()
         python = tools.venv("build")
-        Cross(version).prepare(work)
-        environment = Cross(version).environment(work)
+        cross = Cross(version, variant)
+        cross.prepare(work)
+        environment = cross.environment(work)
     return run_quietly(
         [python, *command], what="the build", advice="correct the errors above", cwd=work, env=environment
     )

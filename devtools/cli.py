@@ -7,14 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from . import bench, build, interpreter, lint, pythons, sim, testing, wheels
+from .interpreter import Interpreter
 from .pythons import Version
 from .ui import Failure, say
+from .variants import PLAIN, VARIANTS, Variant
 
 
 @dataclass
 class Options:
     version: Version | None = None
     all: bool = False
+    variant: Variant = PLAIN
     rest: list[str] = field(default_factory=list)  # for the program behind the command
 
     @property
@@ -25,40 +28,49 @@ class Options:
     def chosen(self) -> list[Version]:
         return list(pythons.SUPPORTED) if self.all else [self.one]
 
+    @property
+    def interpreter(self) -> Interpreter:
+        return interpreter.get(self.one, self.variant)
+
 
 @dataclass(frozen=True)
 class Command:
     synopsis: str
     help: str
     run: Callable[[Options], int]
+    variants: bool = False
 
 
 def _build(options: Options) -> int:
     for version in interpreter.available(options.chosen):
-        say(f"tpio for Python {version.name} is in {build.site(version)}")
+        say(f"tpio for Python {version.name} is in {build.site(version, options.variant)}")
     return 0
 
 
 COMMANDS = {
     "demo": Command(
-        "[-V VERSION] [ARGS...]",
+        "[-V VERSION] [VARIANT...] [ARGS...]",
         "run the self-check, `python -m tpio`",
-        lambda options: interpreter.get(options.one).run(["-m", "tpio", *options.rest]),
+        lambda options: options.interpreter.run(["-m", "tpio", *options.rest]),
+        variants=True,
     ),
     "test": Command(
-        "[-V VERSION | --all] [PYTEST ARGS...]",
+        "[-V VERSION | --all] [VARIANT...] [PYTEST ARGS...]",
         "run the tests on the default, one or every supported Python",
-        lambda options: testing.run(options.chosen, options.rest),
+        lambda options: testing.run(options.chosen, options.rest, options.variant),
+        variants=True,
     ),
     "python": Command(
-        "[-V VERSION] ARGS...",
+        "[-V VERSION] [VARIANT...] ARGS...",
         "run the Windows Python, with this checkout's tpio on its path",
-        lambda options: interpreter.get(options.one).run(options.rest),
+        lambda options: options.interpreter.run(options.rest),
+        variants=True,
     ),
     "soak": Command(
-        "[-V VERSION] [--minutes N] [--seed S]",
+        "[-V VERSION] [VARIANT...] [--minutes N] [--seed S]",
         "put mixed load on everything, and compare every byte",
-        lambda options: interpreter.get(options.one).run(["-m", "tests.soak", *options.rest]),
+        lambda options: options.interpreter.run(["-m", "tests.soak", *options.rest]),
+        variants=True,
     ),
     "bench": Command(
         "[-V VERSION] [ARGS...]",
@@ -70,7 +82,12 @@ COMMANDS = {
         "build wheels into dist/ and check them, for every supported Python or one",
         lambda options: wheels.run([options.version] if options.version else list(pythons.SUPPORTED)),
     ),
-    "build": Command("[-V VERSION | --all]", "compile tpio; the commands above do so when a source changed", _build),
+    "build": Command(
+        "[-V VERSION | --all] [VARIANT...]",
+        "compile tpio; the commands above do so when a source changed",
+        _build,
+        variants=True,
+    ),
     "lint": Command(
         "[--fix]",
         "run every static check (--fix: after what ruff can correct by itself)",
@@ -95,7 +112,7 @@ def main(argv: Sequence[str]) -> int:
         if command is None:
             raise Failure(f"there is no command {argv[0]!r}; choose one of {', '.join(COMMANDS)}")
         # Python has a -V of its own: only what stands before its arguments is meant for dev.py.
-        return command.run(_parse(argv[1:], leading_only=argv[0] == "python"))
+        return command.run(_parse(argv[1:], leading_only=argv[0] == "python", variants=command.variants))
     except Failure as failure:
         say(str(failure))
         return 1
@@ -104,7 +121,7 @@ def main(argv: Sequence[str]) -> int:
         return 130
 
 
-def _parse(words: Sequence[str], *, leading_only: bool) -> Options:
+def _parse(words: Sequence[str], *, leading_only: bool, variants: bool = True) -> Options:
     options, left = Options(), list(words)
     while left:
         word = left.pop(0)
@@ -112,6 +129,8 @@ def _parse(words: Sequence[str], *, leading_only: bool) -> Options:
             options.version = pythons.find(left.pop(0))
         elif word == "--all":
             options.all = True
+        elif variants and word in VARIANTS:
+            options.variant += VARIANTS[word]
         else:
             options.rest.append(word)
             if leading_only:
@@ -128,6 +147,9 @@ def _usage() -> str:
     lines += [
         "",
         f"VERSION is one of {versions}; the default is {pythons.default().name}.",
+        "",
+        "VARIANT, one or several of them, is another way to build and run tpio:",
+        *(f"  {option}  {variant.help}" for option, variant in VARIANTS.items()),
         "",
         "Environment: TPIO_CACHE, the cache folder; TPIO_WINE, the Wine command; TPIO_CFLAGS, more compiler flags.",
     ]

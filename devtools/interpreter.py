@@ -10,6 +10,7 @@ from pathlib import Path
 from . import build, cache, native, pythons, tools, wine
 from .pythons import Version
 from .ui import Unavailable, run_quietly, say, step
+from .variants import PLAIN, Variant
 
 # The host's Python settings mean nothing to the Windows Python, or mislead it.
 _HOST_ONLY = ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONUSERBASE", "PYTHONEXECUTABLE", "PYTHONPLATLIBDIR")
@@ -20,6 +21,7 @@ class Interpreter:
     version: Version
     program: Path
     path: tuple[Path, ...]
+    variant: Variant = PLAIN
 
     def with_packages(self, *folders: Path) -> Interpreter:
         return replace(self, path=(*self.path, *folders))
@@ -38,6 +40,7 @@ class Interpreter:
             # The checkout has a tpio folder too, without the extension: the current folder must not come first.
             "PYTHONSAFEPATH": "1",
             "PYTHONIOENCODING": "utf-8",
+            **self.variant.environment,
             **variables,
         }
 
@@ -56,13 +59,14 @@ def available(versions: Sequence[Version]) -> list[Version]:
     return found
 
 
-def get(version: Version) -> Interpreter:
+def get(version: Version, variant: Variant = PLAIN) -> Interpreter:
     """Sets up everything that it takes to run this checkout's tpio."""
+    site = build.site(version, variant)
     if wine.NATIVE:
-        return Interpreter(version, native.python(version), (build.site(version), build.CHECKOUT))
+        return Interpreter(version, native.python(version), (site, build.CHECKOUT), variant)
     wine.set_up()
     program = pythons.home(version) / "python.exe"
-    return Interpreter(version, program, (build.site(version), packages("test"), build.CHECKOUT))
+    return Interpreter(version, program, (site, packages("test"), build.CHECKOUT), variant)
 
 
 def packages(name: str) -> Path:

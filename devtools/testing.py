@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from . import build, interpreter, wine
+from .interpreter import Interpreter
 from .pythons import Version
 from .ui import Failure, say
+from .variants import PLAIN, Variant
 
 
-def run(versions: Sequence[Version], pytest_args: Sequence[str]) -> int:
+def run(versions: Sequence[Version], pytest_args: Sequence[str], variant: Variant = PLAIN) -> int:
     """Runs pytest in the checkout for each version; a Python that cannot be had here is named, not silently dropped."""
     results: dict[Version, int] = {}
     for version in interpreter.available(versions):
-        python = interpreter.get(version)
-        say(f"testing on Python {version.name}")
-        examples = wine.windows_path(build.examples(version))
+        python = interpreter.get(version, variant)
+        _prove(python)
+        say(f"testing on Python {version.name}" + (f": {variant.help}" if variant.help else ""))
+        examples = wine.windows_path(build.examples(version, variant))
         results[version] = python.run(["-m", "pytest", *pytest_args], cwd=build.CHECKOUT, TPIO_EXAMPLES=examples)
     if len(versions) == 1:
         return results[versions[0]]
@@ -28,3 +31,13 @@ def run(versions: Sequence[Version], pytest_args: Sequence[str]) -> int:
     if failed or not passed:
         raise Failure("the tests do not pass everywhere; see the first failure above")
     return 0
+
+
+def _prove(python: Interpreter) -> None:
+    """A variant that notices nothing is worse than none: it has to notice what was planted for it."""
+    for mistake in python.variant.planted:
+        armed = python.with_packages(build.planted(python.version, python.variant))
+        program = f"import planted; print('planted', flush=True); planted.{mistake}(); print('survived')"
+        code, output = armed.capture(["-c", program])
+        if not code or not output.startswith("planted") or "Traceback" in output:
+            raise Failure(f"{mistake}, planted, went unnoticed on Python {python.version.name}: {output.strip()!r}")

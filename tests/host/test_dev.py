@@ -7,8 +7,9 @@ import threading
 
 import pytest
 
-from devtools import cache, cli, pythons, wheels, wine
+from devtools import build, cache, cli, pythons, wheels, wine
 from devtools.ui import Failure
+from devtools.variants import PLAIN, VARIANTS, Variant
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +28,31 @@ def test_arguments_of_python_are_left_alone():
     assert options.version == pythons.find("3.14")
     assert options.rest == ["-c", "pass", "-V", "--all"]
     assert not options.all
+
+
+def test_variants_are_taken_from_among_the_arguments_of_pytest_and_added_up(monkeypatch):
+    one, other = Variant(gcc=("-g",), planted=("a",)), Variant(defines=("X=1",), environment={"A": "b"}, planted=("b",))
+    monkeypatch.setitem(VARIANTS, "--one", one)
+    monkeypatch.setitem(VARIANTS, "--other", other)
+    options = cli._parse(["-x", "--one", "-V", "3.13t", "--other", "tests/test_pipe.py"], leading_only=False)
+    assert options.rest == ["-x", "tests/test_pipe.py"]
+    assert options.variant == Variant(gcc=("-g",), defines=("X=1",), environment={"A": "b"}, planted=("a", "b"))
+
+
+def test_variant_is_left_to_a_command_that_has_an_option_of_that_name(monkeypatch):
+    monkeypatch.setitem(VARIANTS, "--one", Variant(gcc=("-g",)))
+    options = cli._parse(["--one", "3"], leading_only=False, variants=cli.COMMANDS["sim"].variants)
+    assert options.rest == ["--one", "3"]
+    assert options.variant == PLAIN
+
+
+@pytest.mark.parametrize("change", [Variant(defines=("X",)), Variant(gcc=("-g",))])
+@pytest.mark.skipif(wine.NATIVE, reason="of MinGW's flags")
+def test_what_a_variant_changes_in_the_build_makes_a_build_of_its_own(change, monkeypatch, tmp_path):
+    monkeypatch.setattr(pythons, "home", lambda version: tmp_path)
+    version = pythons.find("3.13")
+    assert build._recipe(version, PLAIN) == build._recipe(version, Variant(environment={"A": "b"}))
+    assert build._recipe(version, PLAIN) != build._recipe(version, change)
 
 
 def test_unknown_version_is_refused_with_the_known_ones():
