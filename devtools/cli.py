@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from . import bench, build, interpreter, lint, pythons, sim, testing, wheels
+from . import asyncio_suite, bench, build, interpreter, lint, pythons, sim, testing, wheels
 from .interpreter import Interpreter
 from .pythons import Version
 from .ui import Failure, say
@@ -65,6 +65,11 @@ COMMANDS = {
         "run the Windows Python, with this checkout's tpio on its path",
         lambda options: options.interpreter.run(options.rest),
         variants=True,
+    ),
+    "asyncio-suite": Command(
+        "[-V VERSION] [--loop tpio|stock] [--only SUBSTRING] [--everything] [MODULES...]",
+        "run CPython's own tests of asyncio on tpio.aio.EventLoop",
+        lambda options: asyncio_suite.run(options.one, options.rest),
     ),
     "soak": Command(
         "[-V VERSION] [VARIANT...] [--minutes N] [--seed S]",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from . import cache
@@ -41,17 +42,20 @@ def need_cross_compiler() -> None:
     need("gcc-mingw-w64-x86-64", "ccache", present=present)
 
 
-def fetch_binary_package(package: str, into: Path) -> Path:
-    """Downloads a package of a coming Debian, without installing it or touching this machine's apt configuration.
+def fetch_binary_package(package: str, into: Path, suites: Sequence[str] = ("testing", "unstable")) -> Path:
+    """Downloads a package of another Debian, without installing it or touching this machine's apt configuration.
 
     apt checks the file against the suite's signed index; a pinned hash of our own would break with every update of it.
+    The first of the suites that has the package is taken.
     """
     keyring = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
     need("debian-archive-keyring", present=keyring.exists())
-    try:
-        return _fetch_from_suite("testing", keyring, package, into / "testing")
-    except Failure:
-        return _fetch_from_suite("unstable", keyring, package, into / "unstable")
+    for suite in suites[:-1]:
+        try:
+            return _fetch_from_suite(suite, keyring, package, into / suite)
+        except Failure:
+            pass
+    return _fetch_from_suite(suites[-1], keyring, package, into / suites[-1])
 
 
 def _fetch_from_suite(suite: str, keyring: Path, package: str, into: Path) -> Path:
