@@ -6,13 +6,18 @@
 # the queue empty and bring a thread of their own, and for callbacks that were already waiting behind it there is the
 # watch, a timer that brings another thread when nothing has moved.
 #
-# Without a GIL every thread delivers what it has itself, in parallel.
+# Without a GIL every thread ends the futures that it has, in parallel with the others. Callbacks of a batch go into the same
+# queue, for as many threads as there are processors to run them; the watch is for when all of these are stuck. (To hand
+# each one over by itself costs a trip to the thread pool for each: a hundred thousand timers at once took half a minute.)
 
 cdef core.tpio_queue arrivals
-cdef FutureBase ready_first = None     # futures whose callbacks are to run; under the GIL
+cdef object ready_lock = object()      # its critical section: nothing with a GIL
+cdef FutureBase ready_first = None     # futures whose callbacks are to run
 cdef FutureBase ready_last = None
-cdef LONG ready_count = 0              # read by the watch without the GIL
+cdef LONG ready_count = 0              # read by the watch without the lock
 cdef LONG ready_taken = 0
+cdef LONG helpers = 0                  # threads that were brought to run callbacks; without a GIL only
+cdef LONG MOST_HELPERS = os.cpu_count() or 1
 cdef LONG watch_armed = 0
 cdef LONG watch_seen = 0
 cdef void *watch_timer = NULL
@@ -101,65 +106,100 @@ cdef void deliver() noexcept nogil:
 
 cdef void deliver_all() noexcept:
     cdef core.tpio_op *op
-    cdef FutureBase future
+    cdef FutureBase future, alone = None
+    cdef bint is_alone
     while True:
         op = take_arrivals()
         if op == NULL:
             break
         gather_wake_ups()
+        is_alone = TPIO_FREE_THREADED and op.next == NULL
         while op != NULL:
             future = future_of(op)
             op = op.next
             future.conclude()
             if future.callbacks is not None and future.state >= CANCELLED:
-                make_ready(future, op != NULL)
+                if is_alone:
+                    alone = future
+                else:
+                    make_ready(future)
             Py_DECREF(future)  # the system's
         future = None
         wake_loops()
+        if alone is not None:
+            future, alone = alone, None
+            may_block()
+            future.run_callbacks()
+            future = None
         run_ready()
 
 
-cdef void make_ready(FutureBase future, bint others_follow) noexcept:
-    """A future has ended and has callbacks: they run when no other future waits for its end behind them."""
+cdef void may_block() noexcept nogil:
+    cdef core.tpio_thread *thread = core.tpio_thread_current()
+    if thread != NULL:
+        core.tpio_callback_may_block(thread.instance)
+
+
+cdef void make_ready(FutureBase future) noexcept:
+    """A future has ended and has callbacks: they run when no other future of the batch waits for its end behind them."""
     global ready_first, ready_last, ready_count
-    cdef core.tpio_thread *thread
-    if TPIO_FREE_THREADED:
-        if others_follow:
-            hand_over(future, None)
-        else:
-            thread = core.tpio_thread_current()
-            if thread != NULL:
-                core.tpio_callback_may_block(thread.instance)
-            future.run_callbacks()
-        return
-    if future.next_ready is not None or ready_last is future:
-        return  # is in the queue
-    if ready_last is None:
-        ready_first = future
-    else:
-        ready_last.next_ready = future
-    ready_last = future
-    ready_count += 1
+    with cython.critical_section(ready_lock):
+        if future.next_ready is None and ready_last is not future:  # not in the queue
+            if ready_last is None:
+                ready_first = future
+            else:
+                ready_last.next_ready = future
+            ready_last = future
+            ready_count += 1
+
+
+cdef FutureBase take_ready():
+    global ready_first, ready_last, ready_count, ready_taken
+    cdef FutureBase future = None
+    with cython.critical_section(ready_lock):
+        if ready_first is not None:
+            future = ready_first
+            ready_first = future.next_ready
+            future.next_ready = None
+            if ready_first is None:
+                ready_last = None
+            ready_count -= 1
+            ready_taken += 1
+    return future
 
 
 cdef void run_ready() noexcept:
     """Runs queued callbacks until there are none."""
-    global ready_first, ready_last, ready_count, ready_taken
-    cdef core.tpio_thread *thread = core.tpio_thread_current()
     cdef FutureBase future
-    if thread != NULL and ready_first is not None:
-        core.tpio_callback_may_block(thread.instance)
-    while ready_first is not None:
-        future = ready_first
-        ready_first = future.next_ready
-        future.next_ready = None
-        if ready_first is None:
-            ready_last = None
-        ready_count -= 1
-        ready_taken += 1
+    if ready_count != 0:
+        may_block()
+    while ready_count != 0:
+        future = take_ready()
+        if future is None:
+            break
         if ready_count != 0:
+            bring_helper()
             arm_watch()
         future.run_callbacks()
+
+
+cdef void bring_helper() noexcept nogil:
+    """Without a GIL: another thread for the callbacks that wait."""
+    if not TPIO_FREE_THREADED or helpers >= MOST_HELPERS:  # a few more do no harm
+        return
+    InterlockedIncrement(&helpers)
+    if not TrySubmitThreadpoolCallback(<void *>on_helper, NULL, NULL):
+        InterlockedDecrement(&helpers)
+
+
+cdef void __stdcall on_helper(void *instance, void *context) noexcept nogil:
+    if enter_python():
+        begin_callback(instance)
+        with gil:
+            run_ready()
+        end_callback()
+        leave_python()
+    InterlockedDecrement(&helpers)
 
 
 cdef void arm_watch() noexcept nogil:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import random
 import threading
 import time
@@ -188,6 +189,17 @@ def test_a_hundred_thousand_sleeps_end(pool):
         assert sleep.result(WAIT) is None
     assert time.perf_counter() >= due
     assert pool.stats().completed == count
+
+
+def test_callbacks_that_are_due_together_need_few_threads(pool):
+    count = 20_000
+    calls = Calls()
+
+    due = time.perf_counter() + 0.3
+    for _ in range(count):
+        tpio.sleep(max(due - time.perf_counter(), 0), pool=pool).add_done_callback(lambda _: calls())
+    calls.wait(count)
+    assert len(calls.threads) <= 2 * os.cpu_count() + 4
 
 
 # ---- Timer
