@@ -71,6 +71,11 @@ void tpio__thread_leave(tpio_thread *thread)
     thread->instance = NULL;
 }
 
+BOOL tpio__on_wine(void)
+{
+    return core__on_wine;
+}
+
 void tpio_callback_may_block(PTP_CALLBACK_INSTANCE instance)
 {
     /* Wine starts a thread when something is queued and all threads are busy, and one that has been woken but has not

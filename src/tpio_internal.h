@@ -43,6 +43,7 @@ struct tpio_handle {
 /* At the start of every callback; NULL: no memory, no matter. */
 tpio_thread *tpio__thread_enter(tpio_pool *pool, PTP_CALLBACK_INSTANCE instance);
 void tpio__thread_leave(tpio_thread *thread);
+BOOL tpio__on_wine(void);
 void tpio__environ_runs_long(TP_CALLBACK_ENVIRON *environ_);
 DWORD tpio__extension_find(tpio_verb verb, SOCKET socket); /* nothing to do for verbs that have a function */
 void tpio__extension_get(tpio_verb verb, void *function, size_t size); /* after find */
