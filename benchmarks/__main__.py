@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from . import harness, machine, peers, report
-from .rows import ROWS, make_data_file
+from .rows import ROWS, make_data_file, make_directory
 
 FULL = harness.Plan(rounds=13, seconds=0.25)
 QUICK = harness.Plan(rounds=5, seconds=0.08)
@@ -28,10 +28,10 @@ def main() -> int:
     facts = machine.describe()
     print(report.heading(facts, plan))
     with tempfile.TemporaryDirectory() as folder:
-        data = make_data_file(Path(folder))
+        places = {"path": make_data_file(Path(folder)), "folder": make_directory(Path(folder))}
         outcomes = []
         for row in rows:
-            outcome = harness.measure(row.on(data), peers.ALL, plan, progress=_progress)
+            outcome = harness.measure(row.on(**places), peers.ALL, plan, progress=_progress)
             outcomes.append(outcome)
             print(report.table(outcome), flush=True)
     if options.json:

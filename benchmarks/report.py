@@ -51,7 +51,9 @@ def as_json(facts: dict[str, str], plan: Plan, outcomes: list[Outcome]) -> dict[
                 "name": outcome.row.name,
                 "title": outcome.row.title,
                 "unit": outcome.row.unit,
-                "parameters": {name: value for name, value in outcome.row.parameters.items() if name != "path"},
+                "parameters": {
+                    name: value for name, value in outcome.row.parameters.items() if name not in ("path", "folder")
+                },
                 "peers": {
                     peer: {
                         "operations": outcome.operations[peer],

@@ -4,20 +4,29 @@ tcp_ping(turns, size)                a message to and fro over one TCP connectio
 pipe_ping(turns, size)               the same over two one-way pipes
 pipe_bulk(blocks, size)              blocks through a pipe, one write and one read in flight
 file_reads(reads, size, depth, path) reads here and there in a file that the system has in its cache, depth in flight
+udp_ping(turns, size)                a datagram to and fro
+send_file(blocks, size, path)        a file over a TCP connection to a thread that only receives
+timers_kept(timers, pending)         a timer is made and cancelled, while so many others are pending
+timers_fired(timers)                 timers that are due at once: made, and each has called its function
+functions(calls, depth)              functions that do nothing, on four threads, depth of them submitted and not ended
+waits(waits, together)               events that are waited for, so many at a time, are set, and each wait has ended
+directory(files, folder)             a file is made in a directory of a thousand, and is seen
 
 A peer does it as its users would write it: what has a result is waited for where the peer's own examples do so.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 DATA_SIZE = 16 << 20
+DIRECTORY_SIZE = 1000
 STRIDE = 7919  # blocks between one read and the next: prime, so that every block has its turn
 
 
@@ -29,11 +38,10 @@ class Row:
     parameters: Mapping[str, Any]
     unit: str  # "µs": of one operation; "MB/s": of operations of parameters["size"] bytes
 
-    def on(self, data: str) -> Row:
-        """The row with the name of the data file, where it wants one."""
-        if "path" not in self.parameters:
-            return self
-        return dataclasses.replace(self, parameters={**self.parameters, "path": data})
+    def on(self, **places: str) -> Row:
+        """The row with the names of the data file and the directory, where it wants them."""
+        wanted = {name: place for name, place in places.items() if name in self.parameters}
+        return dataclasses.replace(self, parameters={**self.parameters, **wanted})
 
     def in_unit(self, cost: float) -> float:
         return self.parameters["size"] / cost / 1e6 if self.unit == "MB/s" else cost * 1e6
@@ -50,6 +58,17 @@ ROWS = (
         {"size": 4096, "depth": 32, "path": ""},
         "µs",
     ),
+    Row("udp-ping", "UDP ping-pong, 64 bytes: one round trip", "udp_ping", {"size": 64}, "µs"),
+    Row(
+        "send-file", "A file to a TCP connection, in blocks of 64 KiB", "send_file", {"size": 65536, "path": ""}, "MB/s"
+    ),
+    Row("timer-1k", "Timers, 1,000 pending: one made and cancelled", "timers_kept", {"pending": 1_000}, "µs"),
+    Row("timer-10k", "Timers, 10,000 pending: one made and cancelled", "timers_kept", {"pending": 10_000}, "µs"),
+    Row("timer-100k", "Timers, 100,000 pending: one made and cancelled", "timers_kept", {"pending": 100_000}, "µs"),
+    Row("timer-fire", "Timers that are due at once: one made and fired", "timers_fired", {}, "µs"),
+    Row("pool-submit", "Functions on four threads, 64 submitted: one call", "functions", {"depth": 64}, "µs"),
+    Row("waits", "Waits for events, 1,000 at a time: one wait", "waits", {"together": 1_000}, "µs"),
+    Row("directory", "A file in a directory of 1,000: made and seen", "directory", {"folder": ""}, "µs"),
 )
 
 
@@ -57,6 +76,38 @@ def make_data_file(folder: Path) -> str:
     path = folder / "data"
     path.write_bytes(os.urandom(DATA_SIZE))
     return str(path)
+
+
+def make_directory(folder: Path) -> str:
+    path = folder / "directory"
+    path.mkdir()
+    for number in range(DIRECTORY_SIZE):
+        (path / f"file {number}").touch()
+    return str(path)
+
+
+@contextlib.contextmanager
+def new_files(count: int, folder: str) -> Iterator[list[str]]:
+    """Names that are not yet in the directory; those that have become files are removed in the end."""
+    names = [os.path.join(folder, f"new {number}") for number in range(count)]
+    try:
+        yield names
+    finally:
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(name)
+
+
+def make_file(path: str) -> None:
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+
+
+def parts_of_file(total: int) -> Iterator[int]:
+    """Sizes of the data file's beginnings that together make so many bytes."""
+    while total:
+        part = min(total, DATA_SIZE)
+        yield part
+        total -= part
 
 
 def places(slot: int, reads: int, size: int, depth: int) -> range | list[int]:

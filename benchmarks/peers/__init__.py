@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .asyncio_loops import AsyncioExecutor, AsyncioSockets, AsyncioStreams
+from .asyncio_loops import AsyncioExecutor, AsyncioLoop, AsyncioSockets, AsyncioStreams
 from .base import Peer
 from .floor import Floor
 from .threads import BlockingThreads
@@ -21,6 +21,7 @@ ALL: tuple[Peer, ...] = (
     TpioResult(),
     AsyncioStreams("asyncio Proactor, streams"),
     AsyncioSockets("asyncio Proactor, sock_*"),
+    AsyncioLoop("asyncio Proactor"),
     AsyncioExecutor("asyncio Proactor, run_in_executor"),
     *([AsyncioSockets("winloop, sock_*", winloop.new_event_loop)] if winloop else []),
     BlockingThreads(),

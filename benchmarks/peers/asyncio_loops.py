@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from asyncio.windows_utils import PipeHandle, pipe
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Any
 
-from ..rows import places
-from .base import PATIENCE, Peer, expect, tcp_connection
+from ..rows import parts_of_file, places
+from .base import (
+    LATER,
+    PATIENCE,
+    THREADS,
+    Peer,
+    Receiver,
+    events,
+    expect,
+    nothing,
+    set_event,
+    tcp_connection,
+    udp_ends,
+    waves,
+)
 from .threads import open_file, read_at
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
@@ -152,9 +166,115 @@ class AsyncioSockets(_OnLoop):
 
         return self._run(main())
 
+    def udp_ping(self, turns: int, size: int) -> float:
+        async def main() -> float:
+            loop = asyncio.get_running_loop()
+
+            async def call() -> None:
+                message = bytes(size)
+                for _ in range(turns):
+                    await loop.sock_sendto(near, message, peer)
+                    expect((await loop.sock_recvfrom(near, size))[0], size)
+
+            async def answer() -> None:
+                for _ in range(turns):
+                    message, sender = await loop.sock_recvfrom(far, size)
+                    expect(message, size)
+                    await loop.sock_sendto(far, message, sender)
+
+            with udp_ends() as (near, far):
+                peer = far.getsockname()
+                near.setblocking(False)
+                far.setblocking(False)
+                return await timed(call(), answer())
+
+        return self._run(main())
+
+    def send_file(self, blocks: int, size: int, path: str) -> float:
+        total = blocks * size
+
+        async def main() -> float:
+            loop = asyncio.get_running_loop()
+            near.setblocking(False)
+            receiver = Receiver(far, total)
+            began = perf_counter()
+            for part in parts_of_file(total):
+                await loop.sock_sendfile(near, file, 0, part)
+            return await loop.run_in_executor(None, receiver.ended) - began
+
+        with tcp_connection() as (near, far), open(path, "rb", buffering=0) as file:
+            return self._run(main())
+
+
+class AsyncioLoop(_OnLoop):
+    """What the loop has beside I/O."""
+
+    def timers_kept(self, timers: int, pending: int) -> float:
+        async def main() -> float:
+            loop = asyncio.get_running_loop()
+            kept = [loop.call_later(LATER + number, nothing) for number in range(pending)]
+            began = perf_counter()
+            for _ in range(timers):
+                loop.call_later(LATER, nothing).cancel()
+            took = perf_counter() - began
+            for timer in kept:
+                timer.cancel()
+            return took
+
+        return self._run(main())
+
+    def timers_fired(self, timers: int) -> float:
+        async def main() -> float:
+            loop = asyncio.get_running_loop()
+            left = itertools.count(timers - 1, -1)
+            over = loop.create_future()
+
+            def fired() -> None:
+                if next(left) == 0:
+                    over.set_result(None)
+
+            began = perf_counter()
+            for _ in range(timers):
+                loop.call_later(0, fired)
+            await over
+            return perf_counter() - began
+
+        return self._run(main())
+
+    def waits(self, waits: int, together: int) -> float:
+        """The proactor's wait_for_handle, which asyncio itself uses for processes."""
+
+        async def main() -> float:
+            wait_for_handle: Any = asyncio.get_running_loop()._proactor.wait_for_handle  # type: ignore[attr-defined]
+            began = perf_counter()
+            for wave in waves(waits, together):
+                waiting = [wait_for_handle(handle) for handle in handles[:wave]]
+                for handle in handles[:wave]:
+                    set_event(handle)
+                for future in waiting:
+                    await future
+            return perf_counter() - began
+
+        with events(together) as handles:
+            return self._run(main())
+
 
 class AsyncioExecutor(_OnLoop):
     """For files asyncio has nothing but threads."""
+
+    def functions(self, calls: int, depth: int) -> float:
+        async def main() -> float:
+            loop = asyncio.get_running_loop()
+            left = iter(range(calls))
+
+            async def call() -> None:
+                for _ in left:
+                    await loop.run_in_executor(executor, nothing)
+
+            with ThreadPoolExecutor(THREADS) as executor:
+                return await timed(*(call() for _ in range(depth)))
+
+        return self._run(main())
 
     def file_reads(self, reads: int, size: int, depth: int, path: str) -> float:
         async def main() -> float:

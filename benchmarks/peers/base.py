@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from time import perf_counter
 from typing import Any
 
 PATIENCE = 60.0  # seconds, after which a turn is taken for stuck
+LATER = 3600.0  # seconds: a timer that is not due while anything is measured
+THREADS = 4  # of an executor
+
+_kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
+_kernel32.CreateEventW.restype = ctypes.c_void_p
+_kernel32.SetEvent.argtypes = _kernel32.CloseHandle.argtypes = [ctypes.c_void_p]
 
 
 class Peer:
@@ -36,6 +45,102 @@ def tcp_connection() -> Iterator[tuple[socket.socket, socket.socket]]:
         for end in (near, far):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield near, far
+
+
+@contextlib.contextmanager
+def udp_ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two sockets on the loopback interface, each connected to the other."""
+    with socket.socket(type=socket.SOCK_DGRAM) as near, socket.socket(type=socket.SOCK_DGRAM) as far:
+        for end in (near, far):
+            end.bind(("127.0.0.1", 0))
+        yield near, far
+
+
+class Receiver:
+    """A thread that receives so many bytes and does nothing with them."""
+
+    def __init__(self, end: socket.socket, size: int) -> None:
+        self._end = end
+        self._left = size
+        self._ended = 0.0
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        buffer = bytearray(1 << 18)
+        while self._left:
+            count = self._end.recv_into(buffer)
+            if not count:
+                return
+            self._left -= count
+        self._ended = perf_counter()
+
+    def ended(self) -> float:
+        """Waits for the last byte; the time at which it came."""
+        self._thread.join(PATIENCE)
+        if self._left:
+            raise EOFError(f"{self._left} bytes have not come")
+        return self._ended
+
+
+@contextlib.contextmanager
+def events(count: int) -> Iterator[list[int]]:
+    """Handles of events that are not set, and that are reset by the wait that they end."""
+    handles = [_kernel32.CreateEventW(None, False, False, None) for _ in range(count)]
+    try:
+        yield handles
+    finally:
+        for handle in handles:
+            _kernel32.CloseHandle(handle)
+
+
+def set_event(handle: int) -> None:
+    if not _kernel32.SetEvent(handle):
+        raise ctypes.WinError(ctypes.get_last_error())
+
+
+def waves(total: int, together: int) -> Iterator[int]:
+    """How many at a time, so that there are so many in all."""
+    while total:
+        wave = min(total, together)
+        yield wave
+        total -= wave
+
+
+def nothing() -> None:
+    """What functions and timers do."""
+
+
+def submit_and_wait(executor: Executor, calls: int, depth: int) -> float:
+    """One thread for all: it waits for the oldest call, then submits another."""
+    began = perf_counter()
+    submitted = deque(executor.submit(nothing) for _ in range(depth))
+    for _ in range(calls - depth):
+        submitted.popleft().result(PATIENCE)
+        submitted.append(executor.submit(nothing))
+    for future in submitted:
+        future.result(PATIENCE)
+    return perf_counter() - began
+
+
+class Countdown:
+    """Counts calls, from any thread, and knows when there have been enough."""
+
+    def __init__(self, count: int) -> None:
+        self._left = count
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+
+    def __call__(self, *args: object) -> None:
+        with self._lock:
+            self._left -= 1
+            over = self._left == 0
+        if over:
+            self._over.set()
+
+    def wait(self) -> None:
+        if not self._over.wait(PATIENCE):
+            raise TimeoutError(f"not done after {PATIENCE:.0f} seconds")
 
 
 def in_threads(*functions: Callable[[], None]) -> float:

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import _winapi
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
 
-from ..rows import places
-from .base import Peer, expect, in_threads, tcp_connection
+from ..rows import make_file, new_files, parts_of_file, places
+from .base import (
+    PATIENCE,
+    THREADS,
+    Countdown,
+    Peer,
+    Receiver,
+    events,
+    expect,
+    in_threads,
+    set_event,
+    submit_and_wait,
+    tcp_connection,
+    udp_ends,
+    waves,
+)
 
 Read = Callable[[int], bytes]
 Write = Callable[[bytes], object]
@@ -54,6 +72,85 @@ class BlockingThreads(Peer):
 
         with contextlib.ExitStack() as stack:
             return in_threads(*[read(slot) for slot in range(depth)])
+
+    def udp_ping(self, turns: int, size: int) -> float:
+        with udp_ends() as (near, far):
+            peer = far.getsockname()
+
+            def call() -> None:
+                message = bytes(size)
+                for _ in range(turns):
+                    near.sendto(message, peer)
+                    expect(near.recvfrom(size)[0], size)
+
+            def answer() -> None:
+                for _ in range(turns):
+                    message, sender = far.recvfrom(size)
+                    expect(message, size)
+                    far.sendto(message, sender)
+
+            return in_threads(call, answer)
+
+    def send_file(self, blocks: int, size: int, path: str) -> float:
+        """Read, send, read, send: which is also what socket.sendfile does on Windows."""
+        total = blocks * size
+        with tcp_connection() as (near, far), open(path, "rb", buffering=0) as file:
+            receiver = Receiver(far, total)
+            began = perf_counter()
+            for part in parts_of_file(total):
+                file.seek(0)
+                for block in waves(part, size):
+                    near.sendall(file.read(block))
+            return receiver.ended() - began
+
+    def timers_fired(self, timers: int) -> float:
+        """threading.Timer: a thread for each."""
+        fired = Countdown(timers)
+        began = perf_counter()
+        for _ in range(timers):
+            threading.Timer(0, fired).start()
+        fired.wait()
+        return perf_counter() - began
+
+    def functions(self, calls: int, depth: int) -> float:
+        with ThreadPoolExecutor(THREADS) as executor:
+            return submit_and_wait(executor, calls, depth)
+
+    def waits(self, waits: int, together: int) -> float:
+        """A thread for each."""
+        with events(together) as handles:
+            began = perf_counter()
+            for wave in waves(waits, together):
+                ended = Countdown(wave)
+                threads = [
+                    threading.Thread(target=_wait, args=(handle, ended), daemon=True) for handle in handles[:wave]
+                ]
+                for thread in threads:
+                    thread.start()
+                for handle in handles[:wave]:
+                    set_event(handle)
+                ended.wait()
+            took = perf_counter() - began
+            for thread in threads:
+                thread.join(PATIENCE)
+            return took
+
+    def directory(self, files: int, folder: str) -> float:
+        """Polls, and without a pause: as soon as can be seen by looking."""
+        known = set(os.listdir(folder))
+        with new_files(files, folder) as names:
+            began = perf_counter()
+            for name in names:
+                make_file(name)
+                while known.issuperset(seen := os.listdir(folder)):
+                    pass
+                known.update(seen)
+            return perf_counter() - began
+
+
+def _wait(handle: int, ended: Countdown) -> None:
+    _winapi.WaitForSingleObject(handle, _winapi.INFINITE)
+    ended()
 
 
 def _ping(near: tuple[Read, Write], far: tuple[Read, Write], turns: int, size: int) -> float:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tpio
 
 from ..rows import places
 from .asyncio_loops import run, timed
 from .base import Peer, expect
-from .tpio_ends import End, pipe_ends, tcp_ends
+from .tpio_ends import End, pipe_ends, tcp_ends, udp_sockets
 
 
 class TpioAwait(Peer):
@@ -44,6 +46,22 @@ class TpioAwait(Peer):
 
         with tpio.open(path) as file:
             return run(timed(*(read(places(slot, reads, size, depth)) for slot in range(depth))))
+
+    def udp_ping(self, turns: int, size: int) -> float:
+        async def call(end: tpio.Socket, peer: Any) -> None:
+            message = bytes(size)
+            for _ in range(turns):
+                await end.send_to(message, peer)
+                expect((await end.recv_from(size))[0], size)
+
+        async def answer(end: tpio.Socket) -> None:
+            for _ in range(turns):
+                message, sender = await end.recv_from(size)
+                expect(message, size)
+                await end.send_to(message, sender)
+
+        with udp_sockets() as (near, far):
+            return run(timed(call(near, far.getsockname()), answer(far)))
 
 
 def _ping(near: End, far: End, turns: int, size: int) -> float:

@@ -5,12 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
 from time import perf_counter
+from typing import Any
 
 import tpio
 
-from ..rows import places
-from .base import PATIENCE, Peer, expect
-from .tpio_ends import End, pipe_ends, tcp_ends
+from ..rows import make_file, new_files, parts_of_file, places
+from .base import (
+    LATER,
+    PATIENCE,
+    THREADS,
+    Countdown,
+    Peer,
+    Receiver,
+    events,
+    expect,
+    nothing,
+    set_event,
+    tcp_connection,
+    waves,
+)
+from .tpio_ends import End, pipe_ends, tcp_ends, udp_sockets
 
 
 class TpioCallbacks(Peer):
@@ -32,6 +46,58 @@ class TpioCallbacks(Peer):
     def file_reads(self, reads: int, size: int, depth: int, path: str) -> float:
         with tpio.open(path) as file:
             return _until_done(*(_Slot(file, size, places(slot, reads, size, depth)) for slot in range(depth)))
+
+    def udp_ping(self, turns: int, size: int) -> float:
+        with udp_sockets() as (near, far):
+            return _until_done(_UdpAnswer(far, turns, size), _UdpCall(near, far.getsockname(), turns, size))
+
+    def send_file(self, blocks: int, size: int, path: str) -> float:
+        total = blocks * size
+        with tcp_connection() as (near, far), tpio.Socket(sock=near) as sender, tpio.open(path) as file:
+            receiver = Receiver(far, total)
+            began = perf_counter()
+            _until_done(_FileSender(sender, file, parts_of_file(total)))
+            return receiver.ended() - began
+
+    def timers_kept(self, timers: int, pending: int) -> float:
+        with tpio.Pool() as pool:
+            kept = [tpio.sleep(LATER + number, pool=pool) for number in range(pending)]
+            began = perf_counter()
+            for _ in range(timers):
+                tpio.sleep(LATER, pool=pool).cancel()
+            took = perf_counter() - began
+            for timer in kept:
+                timer.cancel()
+            return took
+
+    def timers_fired(self, timers: int) -> float:
+        fired = Countdown(timers)
+        with tpio.Pool() as pool:
+            began = perf_counter()
+            for _ in range(timers):
+                tpio.sleep(0, pool=pool).add_done_callback(fired)
+            fired.wait()
+            return perf_counter() - began
+
+    def functions(self, calls: int, depth: int) -> float:
+        with tpio.Pool(max_threads=THREADS) as pool:
+            return _until_done(*(_Calls(pool, len(range(slot, calls, depth))) for slot in range(depth)))
+
+    def waits(self, waits: int, together: int) -> float:
+        with events(together) as handles:
+            began = perf_counter()
+            for wave in waves(waits, together):
+                ended = Countdown(wave)
+                for handle in handles[:wave]:
+                    tpio.wait(handle).add_done_callback(ended)
+                for handle in handles[:wave]:
+                    set_event(handle)
+                ended.wait()
+            return perf_counter() - began
+
+    def directory(self, files: int, folder: str) -> float:
+        with new_files(files, folder) as names, tpio.watch(folder, recursive=False) as watcher:
+            return _until_done(_Directory(watcher, iter(names)))
 
 
 class _Chain:
@@ -143,6 +209,127 @@ class _Receiver(_Chain):
                 self.reader.read(self.size).add_done_callback(self.on_read)
             else:
                 self.done.set_result(None)
+        except BaseException as error:
+            self.done.set_exception(error)
+
+
+class _UdpAnswer(_Chain):
+    def __init__(self, end: tpio.Socket, turns: int, size: int) -> None:
+        super().__init__()
+        self.end = end
+        self.turns = turns
+        self.size = size
+
+    def begin(self) -> None:
+        self.end.recv_from(self.size).add_done_callback(self.on_received)
+
+    def on_received(self, future: tpio.Future[tuple[bytes, Any]]) -> None:
+        try:
+            message, sender = future.result()
+            expect(message, self.size)
+            self.end.send_to(message, sender)
+            self.turns -= 1
+            if self.turns:
+                self.begin()
+            else:
+                self.done.set_result(None)
+        except BaseException as error:
+            self.done.set_exception(error)
+
+
+class _UdpCall(_UdpAnswer):
+    def __init__(self, end: tpio.Socket, peer: Any, turns: int, size: int) -> None:
+        super().__init__(end, turns, size)
+        self.peer = peer
+
+    def begin(self) -> None:
+        self.end.send_to(bytes(self.size), self.peer)
+        super().begin()
+
+    def on_received(self, future: tpio.Future[tuple[bytes, Any]]) -> None:
+        try:
+            expect(future.result()[0], self.size)
+            self.turns -= 1
+            if self.turns:
+                self.begin()
+            else:
+                self.done.set_result(None)
+        except BaseException as error:
+            self.done.set_exception(error)
+
+
+class _FileSender(_Chain):
+    def __init__(self, sender: tpio.Socket, file: tpio.File, parts: Iterator[int]) -> None:
+        super().__init__()
+        self.sender = sender
+        self.file = file
+        self.parts = parts
+
+    def begin(self) -> None:
+        part = next(self.parts, None)
+        if part is None:
+            self.done.set_result(None)
+        else:
+            self.sender.sendfile(self.file, 0, part).add_done_callback(self.on_sent)
+
+    def on_sent(self, future: tpio.Future[int]) -> None:
+        try:
+            future.result()
+            self.begin()
+        except BaseException as error:
+            self.done.set_exception(error)
+
+
+class _Calls(_Chain):
+    def __init__(self, pool: tpio.Pool, calls: int) -> None:
+        super().__init__()
+        self.pool = pool
+        self.left = calls
+
+    def begin(self) -> None:
+        self.pool.submit(nothing).add_done_callback(self.on_called)
+
+    def on_called(self, future: tpio.Future[None]) -> None:
+        try:
+            future.result()
+            self.left -= 1
+            if self.left:
+                self.begin()
+            else:
+                self.done.set_result(None)
+        except BaseException as error:
+            self.done.set_exception(error)
+
+
+class _Directory(_Chain):
+    """Makes a file, sees it among the changes, makes the next."""
+
+    def __init__(self, watcher: tpio.Watcher, names: Iterator[str]) -> None:
+        super().__init__()
+        self.watcher = watcher
+        self.names = names
+        self.name: str | None = None
+
+    def begin(self) -> None:
+        self.watcher.changes().add_done_callback(self.on_changes)
+        self.make()
+
+    def make(self) -> None:
+        self.name = next(self.names, None)
+        if self.name is None:
+            self.done.set_result(None)
+        else:
+            make_file(self.name)
+
+    def on_changes(self, future: tpio.Future[list[tpio.Change]]) -> None:
+        try:
+            if future.cancelled():  # the watcher was closed
+                return
+            changes = future.result()
+            self.watcher.changes().add_done_callback(self.on_changes)
+            for change in changes:
+                if change.kind == "created" and change.path == self.name:
+                    self.make()
         except BaseException as error:
             self.done.set_exception(error)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import tpio
 
-from .base import tcp_connection
+from .base import tcp_connection, udp_ends
 
 End = tuple[tpio.Handle, tpio.Handle]  # read from, write to
 
@@ -28,3 +28,13 @@ def pipe_ends() -> Iterator[tuple[End, End]]:
     far_reader, near_writer = tpio.pipe()
     with near_reader, far_writer, far_reader, near_writer:
         yield (near_reader, near_writer), (far_reader, far_writer)
+
+
+@contextlib.contextmanager
+def udp_sockets() -> Iterator[tuple[tpio.Socket, tpio.Socket]]:
+    with (
+        udp_ends() as (near_socket, far_socket),
+        tpio.Socket(sock=near_socket) as near,
+        tpio.Socket(sock=far_socket) as far,
+    ):
+        yield near, far

@@ -9,8 +9,8 @@ from time import perf_counter
 import tpio
 
 from ..rows import places
-from .base import PATIENCE, Peer, expect, in_threads
-from .tpio_ends import End, pipe_ends, tcp_ends
+from .base import PATIENCE, THREADS, Peer, events, expect, in_threads, set_event, submit_and_wait, waves
+from .tpio_ends import End, pipe_ends, tcp_ends, udp_sockets
 
 
 class TpioResult(Peer):
@@ -50,6 +50,39 @@ class TpioResult(Peer):
                 expect(in_flight.popleft().result(PATIENCE), size)
                 if (offset := next(offsets, None)) is not None:
                     in_flight.append(file.read(size, offset))
+            return perf_counter() - began
+
+    def udp_ping(self, turns: int, size: int) -> float:
+        with udp_sockets() as (near, far):
+            peer = far.getsockname()
+
+            def call() -> None:
+                message = bytes(size)
+                for _ in range(turns):
+                    near.send_to(message, peer).result()
+                    expect(near.recv_from(size).result()[0], size)
+
+            def answer() -> None:
+                for _ in range(turns):
+                    message, sender = far.recv_from(size).result()
+                    expect(message, size)
+                    far.send_to(message, sender).result()
+
+            return in_threads(call, answer)
+
+    def functions(self, calls: int, depth: int) -> float:
+        with tpio.Pool(max_threads=THREADS) as pool:
+            return submit_and_wait(pool, calls, depth)
+
+    def waits(self, waits: int, together: int) -> float:
+        with events(together) as handles:
+            began = perf_counter()
+            for wave in waves(waits, together):
+                waiting = [tpio.wait(handle) for handle in handles[:wave]]
+                for handle in handles[:wave]:
+                    set_event(handle)
+                for future in waiting:
+                    future.result(PATIENCE)
             return perf_counter() - began
 
 
