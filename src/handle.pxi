@@ -3,6 +3,7 @@
 cdef enum:
     FILE_TYPE_SOCKET = 0x100   # ours, beside FILE_TYPE_DISK, _PIPE, _CHAR
     LARGEST = 0x7FFFF000       # bytes of one system call; longer writes are made of several
+    CLOSE_PATIENCE = 5000      # ms for what has been cancelled: longer than a busy machine takes
 
 cdef extern from *:
     """
@@ -520,7 +521,7 @@ cdef class Handle:
         """Refuses new operations, cancels the pending ones and closes the handle. Idempotent.
 
         Returns when the pending futures have ended (cancelled), which is at once as far as the system is concerned; a
-        device that does not heed cancels is left to end by itself after a second. Inside a callback it does not wait.
+        device that does not heed cancels is left to end by itself after five seconds. Inside a callback it does not wait.
         """
         cdef HANDLE plain
         with cython.critical_section(self):
@@ -541,11 +542,11 @@ cdef class Handle:
             owner.close()
 
     cdef void await_pending(self) noexcept:
-        """Waits for what has been cancelled, which a device may not heed: for a second at most."""
+        """Waits for what has been cancelled, which a device may not heed: for a bounded time."""
         cdef unsigned long long end
         cdef LONG pending
         if self.pending != 0 and not inside_callback():
-            end = GetTickCount64() + 1000
+            end = GetTickCount64() + CLOSE_PATIENCE
             with nogil:
                 while True:
                     pending = self.pending
