@@ -55,13 +55,14 @@ def run(words: Sequence[str]) -> int:
     parser.add_argument("--faults", type=int, help="as reported with a failing seed")
     parser.add_argument("--sanitizer", choices=[*SANITIZERS, "all"], default="asan", help="(default: %(default)s)")
     parser.add_argument("--mutations", action="store_true", help="take each protective line away; write the table")
+    parser.add_argument("--only", help="with --mutations: a part of a name or file; the table stays as it is")
     parser.add_argument("--conformance", action="store_true", help="hold the simulation against Windows or Wine")
     options = parser.parse_args(words)
     if sys.platform == "win32":
         raise Failure("the simulation takes the place of Windows and runs on Linux only")
     system.need("gcc", "libc6-dev", present=shutil.which("gcc") is not None)
     if options.mutations:
-        return _mutations()
+        return _mutations(options.only)
     if options.conformance:
         return _conformance()
     chosen = list(SANITIZERS)[:-1] if options.sanitizer == "all" else [options.sanitizer]
@@ -172,7 +173,7 @@ class Mutation:
         return bool(self.verdict)
 
 
-def _mutations() -> int:
+def _mutations(only: str | None) -> int:
     table = tomllib.loads((SIM / "mutations.toml").read_text())["mutation"]
     mutations = [
         Mutation(one["name"], one["file"], one["lines"], one["with"], one.get("sanitizer", "asan")) for one in table
@@ -185,6 +186,8 @@ def _mutations() -> int:
         for one in mutations:
             if (core / one.file).read_text().count(one.lines) != 1:
                 raise Failure(f"mutations.toml: {one.name!r} does not fit {one.file} any more; correct its lines")
+        if only is not None:
+            mutations = [one for one in mutations if only in one.name or only in one.file]
         bases = {}
         for sanitizer in {one.sanitizer for one in mutations}:
             bases[sanitizer] = Path(name) / sanitizer
@@ -193,9 +196,10 @@ def _mutations() -> int:
         with step(f"{len(mutations)} mutations"), ThreadPoolExecutor(os.cpu_count()) as pool:
             for mutation in pool.map(lambda one: _try(one, core, bases[one.sanitizer]), mutations):
                 say(f"{'caught' if mutation.caught else 'NOT CAUGHT'}: {mutation.name}: {mutation.verdict}")
-    _write_report(mutations)
+    if only is None:
+        _write_report(mutations)
     missed = [one for one in mutations if not one.caught]
-    say(f"{len(mutations) - len(missed)} of {len(mutations)} were caught; the table is in {REPORT.relative_to(ROOT)}")
+    say(f"{len(mutations) - len(missed)} of {len(mutations)} were caught; the table is {REPORT.relative_to(ROOT)}")
     return 1 if missed else 0
 
 

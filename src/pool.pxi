@@ -311,8 +311,11 @@ def wait(handle, timeout=None, *, pool=None):
     True, or of False when `timeout` seconds have passed.
 
     handle: an int HANDLE or an object with fileno() or handle; it may be closed meanwhile. A mutex is refused, since it
-    would belong to a thread of the pool (ValueError). Thousands of waits need few threads. Can be cancelled; if an event
-    that resets itself or a semaphore is signalled in that very moment, the wait may have taken the signal.
+    would belong to a thread of the pool (ValueError). Thousands of waits need few threads.
+
+    An event that resets itself, or a semaphore, is taken from exactly once for each wait that ends with True, and not for
+    any other. So a wait that was satisfied before the system knew of its cancel ends with True in spite of it. A task that
+    is cancelled while it awaits one is not told: keep the Future, and look at its result.
     https://learn.microsoft.com/windows/win32/api/threadpoolapiset/nf-threadpoolapiset-setthreadpoolwait
     """
     cdef DWORD milliseconds = INFINITE

@@ -23,7 +23,14 @@ struct tpio_pool {
         PTP_WORK work;
         tpio_op *head, *tail;
     } works;
-    tpio_op *waits;
+    struct {
+        PTP_POOL pool;     /* of one thread, which never blocks: see tpio_wait.c */
+        TP_CALLBACK_ENVIRON environ_;
+        PTP_WORK work;
+        HANDLE never;      /* an event that nobody sets */
+        tpio_op *waiting;
+        tpio_op *ended, *last;
+    } waits;
 };
 
 struct tpio_handle {
@@ -67,7 +74,8 @@ BOOL tpio__pool_enter(tpio_pool *pool);
 void tpio__pool_leave(tpio_pool *pool);
 
 /* tpio_timer.c, tpio_work.c, tpio_wait.c. create and destroy come from the pool; *_abort takes all that is queued and
- * completes it as aborted, on the calling thread; *_cancel takes one back (TPIO_DONE) or finds it gone (TPIO_CLOSED). */
+ * completes it as aborted, on the calling thread; *_cancel takes one back (TPIO_DONE) or finds it gone (TPIO_CLOSED). For
+ * waits both only ask: each completes on a thread of the pool (TPIO_PENDING). */
 DWORD tpio__timers_create(tpio_pool *pool);
 void tpio__timers_destroy(tpio_pool *pool);
 void tpio__timers_abort(tpio_pool *pool);
@@ -77,6 +85,8 @@ DWORD tpio__works_create(tpio_pool *pool);
 void tpio__works_destroy(tpio_pool *pool);
 tpio_status tpio__work_cancel(tpio_op *op);
 
+DWORD tpio__waits_create(tpio_pool *pool);
+void tpio__waits_destroy(tpio_pool *pool);
 void tpio__waits_abort(tpio_pool *pool);
 tpio_status tpio__wait_cancel(tpio_op *op);
 

@@ -9,6 +9,7 @@
 
 static void pool__destroy(tpio_pool *pool)
 {
+    tpio__waits_destroy(pool);
     tpio__works_destroy(pool);
     tpio__timers_destroy(pool);
     DestroyThreadpoolEnvironment(&pool->environ_);
@@ -47,6 +48,8 @@ DWORD tpio_pool_create(const tpio_pool_options *options, tpio_pool **result)
     error = tpio__timers_create(pool);
     if (error == 0)
         error = tpio__works_create(pool);
+    if (error == 0)
+        error = tpio__waits_create(pool);
     if (error != 0)
         goto failed;
     *result = pool;

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 from concurrent.futures import CancelledError
+from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from ctypes import wintypes
 
@@ -53,6 +54,12 @@ def event(manual=True, signalled=False):
 
 def is_signalled(value):
     return kernel32.WaitForSingleObject(wintypes.HANDLE(value), 0) == 0
+
+
+def settled(futures):
+    pending = wait_for(futures, WAIT).not_done
+    assert not pending
+    return futures
 
 
 @pytest.fixture
@@ -210,11 +217,12 @@ def test_the_callers_handle_may_be_closed_meanwhile(pool):
             kernel32.CloseHandle(other)
 
 
-def test_a_cancelled_wait_ends_at_once_and_takes_nothing(pool):
+def test_a_cancelled_wait_takes_nothing(pool):
     with event(manual=False) as it:
         waiting = tpio.wait(it, pool=pool)
         assert waiting.cancel()
-        assert waiting.cancelled()
+        with pytest.raises(CancelledError):
+            waiting.result(WAIT)
         assert waiting.cancel()
         kernel32.SetEvent(it)
         assert is_signalled(it)
@@ -239,6 +247,56 @@ def test_cancels_that_race_with_signals_leave_one_outcome(pool):
     stats = pool.stats()
     assert stats.pending == 0
     assert stats.completed + stats.cancelled == stats.submitted
+
+
+@pytest.mark.parametrize("end", ["cancel", "close"])
+def test_a_wait_that_took_a_signal_before_its_end_keeps_it(end):
+    """Releases of a semaphore race with cancels, or with the close of the pool: each count was taken by a wait that ended
+    with True, or is there still."""
+    for _ in range(8):
+        released = threading.Semaphore(0)  # how far the other thread may go
+        pool = tpio.Pool(max_threads=2)
+        with pool, handle(kernel32.CreateSemaphoreW(None, 0, 10_000, None)) as it:
+            waits = [tpio.wait(it, pool=pool) for _ in range(60)]
+
+            def release(it=it, released=released):
+                for _ in range(60):
+                    released.acquire()
+                    assert kernel32.ReleaseSemaphore(it, 1, None)
+
+            def finish(pool=pool, released=released, waits=waits):
+                if end == "close":
+                    released.release(30)
+                    pool.close()
+                    released.release(30)
+                else:
+                    for one in waits:
+                        released.release()
+                        one.cancel()
+
+            at_once(release, finish)
+            succeeded = sum(not one.cancelled() and one.result(WAIT) for one in settled(waits))
+            left = 0
+            while is_signalled(it):  # takes one
+                left += 1
+            assert (succeeded, left) == (60 - left, left)
+
+
+def test_a_wait_is_cancelled_in_a_callback_of_a_pool_whose_threads_are_all_busy():
+    with tpio.Pool(max_threads=1) as pool, handle(kernel32.CreateSemaphoreW(None, 0, 100, None)) as it:
+        waits = [tpio.wait(it, pool=pool) for _ in range(20)]
+
+        def cancel():  # on the one thread that there is: none of what is signalled now can be delivered meanwhile
+            assert kernel32.ReleaseSemaphore(it, 20, None)
+            return [one.cancel() for one in waits]
+
+        asked = pool.submit(cancel).result(WAIT)
+        cancelled = [one.cancelled() for one in settled(waits)]
+        assert all(asked[i] for i in range(20) if cancelled[i])
+        left = 0
+        while is_signalled(it):
+            left += 1
+        assert left == sum(cancelled)
 
 
 def test_closing_the_pool_cancels_waits():

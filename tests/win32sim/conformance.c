@@ -50,6 +50,25 @@ static void set_event(HANDLE event)
 {
     SetEvent(event);
 }
+
+static HANDLE open_semaphore(void)
+{
+    return CreateSemaphoreW(NULL, 0, 100, NULL);
+}
+
+static void release_semaphore(HANDLE semaphore)
+{
+    ReleaseSemaphore(semaphore, 1, NULL);
+}
+
+static int take_all(HANDLE semaphore)
+{
+    int count = 0;
+
+    while (WaitForSingleObject(semaphore, 0) == WAIT_OBJECT_0)
+        count++;
+    return count;
+}
 #else
 static bool never(void *argument)
 {
@@ -82,6 +101,21 @@ static HANDLE open_event(void)
 static void set_event(HANDLE event)
 {
     sim_event_set(event);
+}
+
+static HANDLE open_semaphore(void)
+{
+    return sim_semaphore_open();
+}
+
+static void release_semaphore(HANDLE semaphore)
+{
+    sim_event_set(semaphore);
+}
+
+static int take_all(HANDLE semaphore)
+{
+    return sim_semaphore_count(semaphore); /* nobody uses it any more */
 }
 #endif
 
@@ -415,6 +449,73 @@ static void ask_wait(void)
     CloseHandle(duplicate);
 }
 
+static volatile LONG blocked;
+
+static void CALLBACK on_block(PTP_CALLBACK_INSTANCE instance, PVOID context, PTP_WORK work)
+{
+    LONG yes = 1;
+
+    (void)instance, (void)context, (void)work;
+    while (blocked)
+        WaitOnAddress(&blocked, &yes, sizeof yes, INFINITE);
+}
+
+/* Callbacks that are queued and cannot run yet, in a pool of one thread. */
+static void ask_semaphore(void)
+{
+    HANDLE semaphore = open_semaphore(), never = open_event();
+    PTP_POOL narrow = CreateThreadpool(NULL);
+    TP_CALLBACK_ENVIRON place;
+    FILETIME now = {0, 0};
+    PTP_WORK work;
+    PTP_WAIT wait;
+
+    printf("-- semaphores and callbacks that are queued\n");
+    SetThreadpoolThreadMaximum(narrow, 1);
+    InitializeThreadpoolEnvironment(&place);
+    SetThreadpoolCallbackPool(&place, narrow);
+    work = CreateThreadpoolWork(on_block, NULL, &place);
+    wait = CreateThreadpoolWait(on_wait, NULL, &place);
+    for (int hurried = 0; hurried <= 1; hurried++) {
+        SetThreadpoolWait(wait, semaphore, NULL);
+        if (hurried)
+            SetThreadpoolWait(wait, never, &now);
+        else
+            SetThreadpoolWait(wait, NULL, NULL);
+        release_semaphore(semaphore);
+        report(hurried ? "hurried before the release" : "taken back before the release");
+        blocked = 1;
+        SubmitThreadpoolWork(work);
+        pause_for(100);
+        SetThreadpoolWait(wait, semaphore, NULL); /* takes what was just released */
+        pause_for(100);
+        if (hurried)
+            SetThreadpoolWait(wait, never, &now);
+        else
+            SetThreadpoolWait(wait, NULL, NULL);
+        pause_for(100);
+        blocked = 0;
+        WakeByAddressAll((PVOID)&blocked);
+        WaitForThreadpoolWaitCallbacks(wait, FALSE);
+        pause_for(100);
+        printf("%s while its callback is queued: %s\n", hurried ? "hurried" : "taken back",
+               callbacks == 1 + hurried && seen[0].error + seen[1].error * (DWORD)hurried == (DWORD)hurried * WAIT_TIMEOUT
+                   ? "the callback comes, with the signal"
+                   : "something else");
+        callbacks = 0;
+    }
+    printf("left in the semaphore: %d\n", take_all(semaphore));
+    SetThreadpoolWait(wait, NULL, NULL);
+    WaitForThreadpoolWaitCallbacks(wait, FALSE);
+    CloseThreadpoolWait(wait);
+    WaitForThreadpoolWorkCallbacks(work, FALSE);
+    CloseThreadpoolWork(work);
+    DestroyThreadpoolEnvironment(&place);
+    CloseThreadpool(narrow);
+    CloseHandle(semaphore);
+    CloseHandle(never);
+}
+
 static void ask_address(void)
 {
     LONG value = 1, same = 1, other = 2;
@@ -443,6 +544,7 @@ static void ask(void *argument)
     ask_timer();
     ask_work();
     ask_wait();
+    ask_semaphore();
     ask_address();
     DestroyThreadpoolEnvironment(&environment);
     CloseThreadpool(pool);

@@ -10,7 +10,7 @@
 #define MOST_HANDLES 256
 #define MOST_BUFFERS 4
 
-typedef enum kind { FILE_OBJECT, EVENT_OBJECT, STRANGER } kind;
+typedef enum kind { FILE_OBJECT, EVENT_OBJECT, SEMAPHORE_OBJECT, STRANGER } kind;
 
 typedef struct request {
     struct request *next;
@@ -42,7 +42,8 @@ struct sim_object {
     kind kind;
     unsigned flags;
     int refs, handles;
-    bool skip, signalled;
+    bool skip;
+    int signals; /* of an event: 0 or 1; of a semaphore: its count, and a wait takes one */
     PTP_IO io;
     request *requests;
     /* A pipe that behaves. */
@@ -67,7 +68,7 @@ void sim_kernel_end(void)
     for (int i = 0; i < MOST_HANDLES; i++)
         if (handles[i].object != NULL && handles[i].object->kind != STRANGER)
             sim_broken("handle %d leaked (a %s)", (i + 1) * 4,
-                       handles[i].object->kind == EVENT_OBJECT ? "duplicated event" : "file");
+                       handles[i].object->kind == FILE_OBJECT ? "file" : "duplicated event");
     while (objects != NULL) {
         sim_object *object = objects;
 
@@ -142,7 +143,13 @@ void sim_object_unref(sim_object *object)
 
 bool sim_object_signalled(const sim_object *object)
 {
-    return object->signalled;
+    return object->signals != 0;
+}
+
+void sim_object_take(sim_object *object)
+{
+    if (object->kind == SEMAPHORE_OBJECT)
+        object->signals--;
 }
 
 void sim_handle_watch(HANDLE handle, int change)
@@ -160,6 +167,13 @@ HANDLE sim_file_open(unsigned flags)
     return handle;
 }
 
+HANDLE CreateEventW(void *security, BOOL manual, BOOL set, LPCWSTR name)
+{
+    (void)security, (void)manual, (void)set, (void)name; /* TRUE, FALSE, NULL: as it is wanted here */
+    sim_call("CreateEventW");
+    return sim_fault(ERROR_NO_SYSTEM_RESOURCES) ? NULL : sim_event_open();
+}
+
 HANDLE sim_event_open(void)
 {
     HANDLE handle;
@@ -170,12 +184,35 @@ HANDLE sim_event_open(void)
     return handle;
 }
 
+HANDLE sim_semaphore_open(void)
+{
+    HANDLE handle;
+
+    sim_lock();
+    handle = new_handle(new_object(SEMAPHORE_OBJECT, 0));
+    sim_unlock();
+    return handle;
+}
+
 void sim_event_set(HANDLE event)
 {
+    sim_object *object;
+
     sim_lock();
-    sim_lookup(event, "SetEvent")->signalled = true;
+    object = sim_lookup(event, "SetEvent");
+    object->signals = object->kind == SEMAPHORE_OBJECT ? object->signals + 1 : 1;
     sim_unlock();
     sim_yield();
+}
+
+int sim_semaphore_count(HANDLE semaphore)
+{
+    int count;
+
+    sim_lock();
+    count = sim_lookup(semaphore, "WaitForSingleObject")->signals;
+    sim_unlock();
+    return count;
 }
 
 void sim_pipe_open(HANDLE *server, HANDLE *client, bool message)

@@ -13,7 +13,7 @@
 
 #define POOLS 2
 #define SLOTS 5
-#define EVENTS 3
+#define EVENTS 3 /* the first an event that stays set, the others semaphores */
 #define REMEMBERED 12 /* operations that somebody may want to cancel */
 #define BUFFER 24
 #define UNTOUCHED 0x5A
@@ -56,6 +56,8 @@ typedef struct operation {
     struct sockaddr name;
     int64_t due;
     DWORD window;
+    int event; /* waits: which; -1: a short-lived one */
+    bool endless; /* waits: without a timeout */
 } operation;
 
 /* What a submitter knows of an operation that may be gone. */
@@ -66,6 +68,7 @@ typedef struct ticket {
 static account accounts[POOLS];
 static slot slots[SLOTS];
 static HANDLE events[EVENTS];
+static long releases[EVENTS], satisfied[EVENTS]; /* of the semaphores */
 static struct {
     operation *op; /* forgotten when it completes */
     int number;
@@ -119,6 +122,8 @@ static void check_result(const operation *op)
      * have ended before. */
     if (op->verb == TPIO_TIMER && op->due > 0 && sim_counter() > op->due + (int64_t)(op->window + LATE) * 3580)
         sim_broken("a timer is late");
+    if (op->verb == TPIO_WAIT && error == WAIT_TIMEOUT && op->endless)
+        sim_broken("a wait without a timeout timed out");
     if (error == ERROR_PIPE_CONNECTED)
         sim_broken("a client that was faster is reported as an error");
     if (error != 0 && error != ERROR_MORE_DATA && !(error == WSAEMSGSIZE && reads))
@@ -140,6 +145,8 @@ static void count(operation *op)
     if (op->ended)
         sim_broken("an operation completed twice");
     op->ended = true;
+    if (op->verb == TPIO_WAIT && op->op.error == 0 && op->event >= 0)
+        satisfied[op->event]++;
     unfinished--;
     if (op->op.error == ERROR_OPERATION_ABORTED)
         account->cancelled++;
@@ -499,15 +506,30 @@ static void act_wait(void)
     ticket ticket;
     operation *op = op_begin(account, NULL, TPIO_WAIT, &ticket);
     bool mine = sim_chance(3);
-    HANDLE event = mine ? sim_event_open() : sim_chance(10) ? SIM_BAD_HANDLE : events[sim_random(EVENTS)];
+    int place = (int)sim_random(EVENTS);
+    HANDLE event = mine ? sim_event_open() : sim_chance(10) ? SIM_BAD_HANDLE : events[place];
     DWORD milliseconds = sim_chance(2) ? INFINITE : sim_random(3);
 
+    op->event = mine ? -1 : place;
+    op->endless = milliseconds == INFINITE;
     op_submitted(op, &ticket, tpio_wait(&op->op, accounts[account].pool, event, milliseconds));
     if (!mine)
         return;
     if (sim_chance(2))
         sim_event_set(event);
     CloseHandle(event); /* tpio has a duplicate */
+}
+
+static void act_signal(void)
+{
+    int place = (int)sim_random(EVENTS);
+
+    for (uint32_t i = sim_random(3) + 1; i != 0; i--) {
+        sim_lock();
+        releases[place]++;
+        sim_unlock();
+        sim_event_set(events[place]);
+    }
 }
 
 static void act_cancel_op(void)
@@ -539,7 +561,7 @@ static void act_cancel_op(void)
         return;
     status = tpio_op_cancel(&op->op);
     if (status == TPIO_DONE) {
-        if (op->verb < TPIO_TIMER || op->op.error != ERROR_OPERATION_ABORTED)
+        if ((op->verb != TPIO_TIMER && op->verb != TPIO_WORK) || op->op.error != ERROR_OPERATION_ABORTED)
             sim_broken("cancelled here and now, but how?");
         sim_lock();
         count(op);
@@ -648,7 +670,9 @@ static void act(void)
         act_wait();
         break;
     case 6:
-        sim_event_set(events[sim_random(EVENTS)]);
+        act_signal();
+        if (sim_chance(2)) /* what has just been satisfied may lose to its cancel */
+            act_cancel_op();
         break;
     case 7:
     case 8:
@@ -753,7 +777,7 @@ static void run_main(void *argument)
             ;
     }
     for (int i = 0; i < EVENTS; i++)
-        events[i] = sim_event_open();
+        events[i] = i == 0 ? sim_event_open() : sim_semaphore_open();
     waiting = options.threads;
     for (int i = 0; i < options.threads; i++) {
         static const char *const names[] = {"A", "B", "C", "D"};
@@ -791,8 +815,12 @@ static void run_main(void *argument)
             tpio_handle_unref(slot->handle);
         }
     }
-    for (int i = 0; i < EVENTS; i++)
+    for (int i = 0; i < EVENTS; i++) {
+        if (i != 0 && releases[i] != satisfied[i] + sim_semaphore_count(events[i]))
+            sim_broken("a semaphore was released %ld times, %ld waits succeeded, %d are left", releases[i],
+                       satisfied[i], sim_semaphore_count(events[i]));
         CloseHandle(events[i]);
+    }
     sim_thread_ends();
     for (int i = 0; i < POOLS && !hasty; i++) {
         check_account(i);
@@ -814,6 +842,8 @@ void schedule_run(uint64_t seed, const schedule_options *wanted)
         options.faults = sim_next_random(&state) % 2 ? 0 : 12;
     memset(slots, 0, sizeof slots);
     memset(remembered, 0, sizeof remembered);
+    memset(releases, 0, sizeof releases);
+    memset(satisfied, 0, sizeof satisfied);
     numbers = bindings = unfinished = 0;
     memset(&queue, 0, sizeof queue);
     over = false;

@@ -333,6 +333,7 @@ bool sim_pool_outside(bool quiet)
             return true;
         }
         if (object->kind == WAIT && sim_object_signalled(object->object) && (quiet || sim_chance(2))) {
+            sim_object_take(object->object); /* whether or not somebody hears of it */
             queue_wait(object, WAIT_OBJECT_0);
             return true;
         }

@@ -21,7 +21,9 @@ void sim_end(void);              /* demands that nothing is left */
 enum { SIM_SYNCHRONOUS = 1, SIM_HELD = 2, SIM_MESSAGE = 4 }; /* HELD: another process has it too */
 HANDLE sim_file_open(unsigned flags);
 HANDLE sim_event_open(void);
-void sim_event_set(HANDLE event);
+HANDLE sim_semaphore_open(void);
+void sim_event_set(HANDLE event); /* or releases a semaphore once */
+int sim_semaphore_count(HANDLE semaphore);
 #define SIM_BAD_HANDLE ((HANDLE)0xBAD0)
 
 /* A pipe that behaves: what is written to one end is read from the other, nothing happens by chance. */
@@ -57,6 +59,7 @@ sim_object *sim_file_bind(HANDLE file, PTP_IO io);
 void sim_object_ref(sim_object *object);
 void sim_object_unref(sim_object *object);
 bool sim_object_signalled(const sim_object *object);
+void sim_object_take(sim_object *object); /* a wait was satisfied */
 void sim_handle_watch(HANDLE handle, int change); /* a wait is set on this very handle */
 
 void sim_io_started(sim_object *file, PTP_IO io);

@@ -38,8 +38,8 @@ typedef struct tpio_op tpio_op;
  * once for all operations that completed together, on the same thread. NULL: nothing. */
 typedef void (*tpio_tail_fn)(void);
 
-/* Receives a completed operation, on a pool thread (timers, work and waits that are pending when their pool is closed:
- * on the thread that closes it). The operation is the callee's again, to free or to submit anew. */
+/* Receives a completed operation, on a pool thread (timers and work that are pending when their pool is closed: on the
+ * thread that closes it). The operation is the callee's again, to free or to submit anew. */
 typedef tpio_tail_fn (*tpio_complete_fn)(tpio_op *op);
 
 /* ---- operations ------------------------------------------------------------------------------------------------- */
@@ -121,6 +121,7 @@ typedef union tpio_args {
         PTP_WAIT wait;
         HANDLE object; /* our duplicate */
         tpio_op *previous;
+        DWORD error; /* what it will end with */
     } wait;
 } tpio_args;
 
@@ -147,8 +148,8 @@ tpio_status tpio_op_classify(tpio_verb verb, DWORD error, int skip);
 
 /* Asks the system to end an operation that was submitted. The caller keeps the operation and its handle alive over the
  * call; it may have completed by then.
- * TPIO_PENDING: asked, the completion is on its way. TPIO_DONE: cancelled here and now (timers, work and waits that had
- * not begun): the operation is the caller's again, with ERROR_OPERATION_ABORTED, and complete is not called.
+ * TPIO_PENDING: asked, the completion is on its way. TPIO_DONE: cancelled here and now (timers and work that had not
+ * begun): the operation is the caller's again, with ERROR_OPERATION_ABORTED, and complete is not called.
  * TPIO_CLOSED: nothing to ask: it has ended, is running (work), or its handle is closing and ends it anyway. */
 tpio_status tpio_op_cancel(tpio_op *op);
 
@@ -256,8 +257,9 @@ tpio_status tpio_sleep(tpio_op *op, tpio_pool *pool, int64_t nanoseconds, DWORD 
 /* Completes on a pool thread as soon as one is free: the thread is the caller's to use in the tail. */
 tpio_status tpio_work(tpio_op *op, tpio_pool *pool);
 
-/* Completes when object is signalled, or with WAIT_TIMEOUT as its error. milliseconds: INFINITE for none. The object is
- * duplicated: the caller may close his handle. Not for a mutex, which would belong to a thread of the pool. */
+/* Completes when object is signalled, or with WAIT_TIMEOUT as its error. milliseconds: INFINITE for none. An event that
+ * resets itself, or a semaphore, is taken from exactly once for each wait that ends with success, and not for any other.
+ * The object is duplicated: the caller may close his handle. Not for a mutex, which would belong to a thread of the pool. */
 tpio_status tpio_wait(tpio_op *op, tpio_pool *pool, HANDLE object, DWORD milliseconds);
 
 /* ---- a queue of completions -------------------------------------------------------------------------------------

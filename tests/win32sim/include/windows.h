@@ -141,6 +141,7 @@ FARPROC GetProcAddress(HMODULE module, const char *name);
 
 HANDLE GetCurrentProcess(void);
 BOOL CloseHandle(HANDLE handle);
+HANDLE CreateEventW(void *security, BOOL manual, BOOL set, LPCWSTR name);
 BOOL DuplicateHandle(HANDLE from_process, HANDLE from, HANDLE to_process, HANDLE *to, DWORD access, BOOL inherit,
                      DWORD options);
 BOOL SetFileCompletionNotificationModes(HANDLE file, unsigned char flags);
