@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from . import build, interpreter, test_package, wine
 from .interpreter import Interpreter
@@ -42,6 +43,7 @@ class _Outcome:
     test: str
     how: str
     why: str
+    loops: int  # that the test has made
 
 
 @dataclass
@@ -49,12 +51,16 @@ class _Options:
     loop: str = "tpio"
     only: str = ""
     everything: bool = False
+    names: bool = False
     patience: str = "60"
     modules: list[str] = field(default_factory=list)
 
 
 def run(version: Version, args: Sequence[str]) -> int:
-    """The tests that the list names, or with --everything all; a test of the list that does not pass is a failure."""
+    """The tests that the list names, or with --everything all; a test of the list that does not pass is a failure.
+
+    --names: prints, for a new list, what has passed and makes a loop.
+    """
     options = _parse(args)
     expected = _expected(version)
     if not expected and not options.everything:
@@ -80,8 +86,8 @@ def _parse(args: Sequence[str]) -> _Options:
             if not left:
                 raise Failure(f"{word} needs a value")
             setattr(options, word[2:], left.pop(0))
-        elif word == "--everything":
-            options.everything = True
+        elif word in ("--everything", "--names"):
+            setattr(options, word[2:], True)
         elif word.startswith("-"):
             raise Failure(f"there is no option {word}")
         else:
@@ -121,17 +127,19 @@ def _run_module(python: Interpreter, module: str, wanted: list[str] | None, opti
             # The process ended within a test; faulthandler has said where, on stderr.
             why = f"the process ended with exit code {code}: a hang or a crash"
             with journal.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"ended": entries[-1]["began"], "how": "failed", "why": why}) + "\n")
+                file.write(json.dumps({"ended": entries[-1]["began"], "how": "failed", "why": why, "loops": 0}) + "\n")
 
 
-def _entries(journal: Path) -> list[dict[str, str]]:
+def _entries(journal: Path) -> list[dict[str, Any]]:
     if not journal.exists():
         return []
     return [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
 
 
-def _outcomes(entries: list[dict[str, str]]) -> list[_Outcome]:
-    return [_Outcome(entry["ended"], entry["how"], entry["why"]) for entry in entries if "ended" in entry]
+def _outcomes(entries: list[dict[str, Any]]) -> list[_Outcome]:
+    return [
+        _Outcome(entry["ended"], entry["how"], entry["why"], entry["loops"]) for entry in entries if "ended" in entry
+    ]
 
 
 def _counted(outcomes: list[_Outcome]) -> str:
@@ -142,6 +150,8 @@ def _counted(outcomes: list[_Outcome]) -> str:
 
 def _report(expected: list[str], outcomes: list[_Outcome], options: _Options) -> int:
     passed = {outcome.test for outcome in outcomes if outcome.how == "passed"}
+    if options.names:
+        print(*(outcome.test for outcome in outcomes if outcome.test in passed and outcome.loops), sep="\n")
     for outcome in outcomes:
         if outcome.how == "failed":
             listed = "" if outcome.test in expected else " (not in the list)"

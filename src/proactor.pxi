@@ -5,13 +5,24 @@
 # asyncio future its result.
 
 
+cdef extern from "tpio_win32.h" nogil:
+    ctypedef struct OVERLAPPED:
+        pass
+    bint HasOverlappedIoCompleted(OVERLAPPED *overlapped)
+
+cdef enum:
+    OVERDUE_MS = 20  # for a completion on its way: more than it ever takes, unless the pool has no thread for it
+
+
 cdef class ProactorInbox(LoopInbox):
     """Completions for one loop. kick() and what delivers are for any thread, the rest for the loop's."""
 
     cdef Port port
+    cdef list urgent             # Sinks, few: a loop that is busy looks whether their operations have ended
 
     def __cinit__(self):
         self.arrived = []
+        self.urgent = []
         self.port.event = CreateEventW(NULL, False, False, NULL)
         if self.port.event == NULL:
             raise winerror(GetLastError())
@@ -58,6 +69,24 @@ cdef class ProactorInbox(LoopInbox):
                 WaitForMultipleObjects(1, &self.port.event, False, milliseconds)
         return 0
 
+    cdef int await_overdue(self) except -1:
+        """What is urgent and has ended, but is still on its way through a thread of the pool, is waited for."""
+        cdef Sink sink
+        cdef FutureBase future
+        cdef int patience = OVERDUE_MS
+        for sink in self.urgent:
+            future = sink.future
+            while (patience > 0 and future.state < CANCELLED and future.submitted and
+                   HasOverlappedIoCompleted(<OVERLAPPED *>&future.op)):
+                self.await_event(1)
+                self.conclude()
+                patience -= 1
+        urgent, self.urgent = self.urgent, []
+        for sink in urgent:
+            if not sink.cancelled and sink.future.state < CANCELLED:
+                self.urgent.append(sink)
+        return 0
+
     def select(self, timeout):
         """Waits at most `timeout` seconds (None: for ever) and returns the Sinks that have come, oldest first. Reacts to
         Ctrl-C in the main thread."""
@@ -65,7 +94,9 @@ cdef class ProactorInbox(LoopInbox):
         if timeout is not None and timeout < 0:
             raise ValueError("negative timeout")
         self.conclude()
-        if not self.woken and not self.arrived:
+        if self.urgent and timeout is not None and timeout <= 0:
+            self.await_overdue()
+        elif not self.woken and not self.arrived:
             if timeout is None:
                 self.await_event(INFINITE)
             elif timeout > 0:
@@ -120,6 +151,11 @@ cdef class Sink(Awaiter):
         # From now on it comes to the port; in the moment before, it went to the others' queue, which is as good.
         self.future.owner.port = &(<ProactorInbox>self.inbox).port
         return True
+
+    def hurry(self):
+        """A loop that is busy shall not see later than it must that this has ended: while it has not, clients are
+        turned away."""
+        (<ProactorInbox>self.inbox).urgent.append(self)
 
     @property
     def operation(self):

@@ -161,12 +161,172 @@ def test_datagrams_go_on_after_a_port_that_nobody_has() -> None:
             transport.sendto(b"lost", nobody)
             transport.sendto(b"%d" % number, address)
             got.append(await received.get())
-        transport.abort()  # close() with a write under way never ends, in asyncio itself
+        transport.close()
         assert await closed is None
         assert not errors
         return got
 
     assert run(main()) == [b"0", b"1", b"2"]
+
+
+class Datagrams(asyncio.DatagramProtocol):
+    def __init__(self) -> None:
+        self.received: asyncio.Queue[bytes] = asyncio.Queue()
+        self.errors: asyncio.Queue[Exception] = asyncio.Queue()
+        self.closed = asyncio.get_running_loop().create_future()
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.received.put_nowait(data)
+
+    def error_received(self, exc: Exception) -> None:
+        self.errors.put_nowait(exc)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed.set_result(exc)
+
+
+def test_datagrams_that_were_sent_before_close_arrive() -> None:
+    async def main() -> list[bytes]:
+        loop = asyncio.get_running_loop()
+        there, received = await loop.create_datagram_endpoint(Datagrams, local_addr=("127.0.0.1", 0))
+        here, sent = await loop.create_datagram_endpoint(Datagrams, local_addr=("127.0.0.1", 0))
+        for number in range(3):
+            here.sendto(b"%d" % number, there.get_extra_info("sockname"))
+        here.close()
+        assert await sent.closed is None
+        got = [await received.received.get() for _ in range(3)]
+        there.close()
+        await received.closed
+        return got
+
+    assert run(main()) == [b"0", b"1", b"2"]
+
+
+def test_datagrams_go_on_behind_one_that_was_too_long_to_send() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.create_datagram_endpoint(Datagrams, local_addr=("127.0.0.1", 0))
+        address = transport.get_extra_info("sockname")
+        transport.sendto(b"first", address)
+        transport.sendto(bytes(100_000), address)
+        transport.sendto(b"last", address)
+        error = await protocol.errors.get()
+        assert isinstance(error, OSError)
+        assert error.winerror == 10040  # WSAEMSGSIZE
+        assert [await protocol.received.get() for _ in range(2)] == [b"first", b"last"]
+        transport.close()
+        await protocol.closed
+
+    run(main())
+
+
+def test_datagrams_go_on_behind_one_that_was_too_long_to_receive() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.create_datagram_endpoint(Datagrams, local_addr=("127.0.0.1", 0))
+        address = transport.get_extra_info("sockname")
+        transport.max_size = 1000
+        for size in (10, 2000, 20, 2000, 30):  # the first is received by what was posted before
+            transport.sendto(bytes(size), address)
+        sizes = [len(await protocol.received.get()) for _ in range(3)]
+        assert sizes == [10, 20, 30]
+        assert [type(await protocol.errors.get()) for _ in range(2)] == [tpio.TruncatedError] * 2
+        transport.close()
+        await protocol.closed
+
+    run(main())
+
+
+def test_a_protocol_that_has_closed_hears_of_nothing_that_came_behind() -> None:
+    class Once(asyncio.Protocol):
+        def __init__(self) -> None:
+            self.heard: list[str] = []
+            self.lost = asyncio.get_running_loop().create_future()
+
+        def connection_made(self, transport: Any) -> None:
+            self.transport = transport
+
+        def data_received(self, data: bytes) -> None:
+            self.heard.append("data")
+            self.transport.close()
+
+        def eof_received(self) -> None:
+            self.heard.append("eof")
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self.lost.set_result(exc)
+
+    async def main() -> None:
+        left, right = connected()
+        left.sendall(b"one")
+        left.close()  # the end of the stream is there already when the data is read
+        _, protocol = await asyncio.get_running_loop().connect_accepted_socket(Once, right)
+        assert await protocol.lost is None
+        assert protocol.heard == ["data"]
+
+    run(main())
+
+
+def test_what_a_protocol_writes_when_it_hears_that_there_is_room_is_sent_before_the_end() -> None:
+    class Talker(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            self.transport = transport
+
+        def pause_writing(self) -> None:
+            pass
+
+        def resume_writing(self) -> None:
+            self.transport.write(b"bye")
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        left, right = connected()
+        with left:
+            transport, _ = await loop.connect_accepted_socket(Talker, right)
+            size = 1 << 20
+            while not transport.get_write_buffer_size():  # until the system takes no more
+                transport.write(bytes(size))
+            transport.close()
+            got = b""
+            while data := await loop.sock_recv(left, 1 << 20):
+                got += data
+            assert got.endswith(b"bye")
+            assert (len(got) - 3) % size == 0
+
+    run(main())
+
+
+@pytest.mark.parametrize("left", [b"", b"left behind"])
+def test_a_pipe_client_that_has_gone_is_passed_over_unless_it_has_left_something(left: bytes) -> None:
+    address = rf"\\.\pipe\tpio-test-{secrets.token_hex(8)}"
+
+    class Collect(asyncio.Protocol):
+        def __init__(self) -> None:
+            self.data = b""
+
+        def data_received(self, data: bytes) -> None:
+            self.data += data
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            ended.put_nowait(self.data)
+
+    ended: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        [server] = await loop.start_serving_pipe(Collect, address)
+        gone = os.open(address, os.O_RDWR | os.O_BINARY)  # before the server has begun to accept
+        if left:
+            os.write(gone, left)
+        os.close(gone)
+        client = await tpio.open_pipe(address, timeout=support.WAIT)
+        await client.write(b"served")
+        client.close()
+        assert [await ended.get() for _ in expected] == expected
+        server.close()
+
+    expected = [left, b"served"] if left else [b"served"]
+    run(main())
 
 
 def test_named_pipe_server_and_client() -> None:
@@ -178,6 +338,11 @@ def test_named_pipe_server_and_client() -> None:
 
         def data_received(self, data: bytes) -> None:
             self.transport.write(data)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            ended.put_nowait(exc)
+
+    ended: asyncio.Queue[Exception | None] = asyncio.Queue()
 
     async def client(loop: Any, text: bytes) -> bytes:
         reader = asyncio.StreamReader()
@@ -191,6 +356,7 @@ def test_named_pipe_server_and_client() -> None:
         loop: Any = asyncio.get_running_loop()
         [server] = await loop.start_serving_pipe(Echo, address)
         answers = await asyncio.gather(*(client(loop, b"%d" % n) for n in range(8)))
+        assert [await ended.get() for _ in answers] == [None] * 8
         server.close()
         return answers
 

@@ -10,17 +10,18 @@ is there for the next one.
 
 from __future__ import annotations
 
+import _winapi
 import asyncio
 import contextvars
 import errno
 import msvcrt
 import socket
-from asyncio import windows_utils
+from asyncio import sslproto, windows_utils
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary, WeakSet
 
-from . import _pipes, _tpio
+from . import _pipes, _tpio, _transports
 from ._sockets import GONE, Socket
 from ._tpio import Future, Handle, ProactorInbox, Sink, default_pool
 from ._verbs import handle_of
@@ -100,9 +101,8 @@ class Proactor:
         else:
             target.set_result(operation.result())
 
-    def _register(self, operation: Future[Any], source: Any) -> asyncio.Future[Any]:
-        """An asyncio future for an operation; one that was done at once is done."""
-        self._check_closed()
+    def _register(self, operation: Future[Any], source: Any, urgent: bool = False) -> asyncio.Future[Any]:
+        """An asyncio future for an operation; one that was done at once is done. urgent: see Sink.hurry."""
         target = _OperationFuture(loop=self._loop)
         sink = Sink(operation, cast(ProactorInbox, self._inbox), target, source)
         if operation.done() or not sink.attach():
@@ -111,6 +111,8 @@ class Proactor:
             target._sink = sink
             target._proactor = self
             self._pending.add(sink)
+            if urgent:
+                sink.hurry()
         return target
 
     def _abandon(self, sink: Sink) -> None:
@@ -130,11 +132,12 @@ class Proactor:
         return future
 
     def _handle(self, obj: Any) -> Handle:
+        self._check_closed()
         return handle_of(obj)
 
     def _reader(self, obj: Any) -> Handle:
         """The handle for a read or accept, once a cancelled one has given back what it had received."""
-        handle = handle_of(obj)
+        handle = self._handle(obj)
         if self._ending:
             ending = self._ending.pop(handle, None)
             if ending is not None:
@@ -227,11 +230,15 @@ class Proactor:
     # ---- pipes
 
     def accept_pipe(self, pipe: Any) -> asyncio.Future[Any]:
+        """A future of the pipe; BrokenPipeError if its client has gone already and has left nothing to read."""
+
         def finish(future: Future[Any], error: int, count: int) -> Any:
             _pipes.PipeListener._connected(future, error, count)
+            if error == _pipes.ERROR_NO_DATA:
+                _winapi.PeekNamedPipe(pipe.fileno(), 0)
             return pipe
 
-        return self._register(self._handle(pipe)._connect_pipe(finish), pipe)
+        return self._register(self._handle(pipe)._connect_pipe(finish), pipe, urgent=True)
 
     async def connect_pipe(self, address: str) -> windows_utils.PipeHandle:
         """Waits while every instance is busy, without polling."""
@@ -289,6 +296,42 @@ class EventLoop(asyncio.ProactorEventLoop):
 
     def __init__(self, proactor: Proactor | None = None) -> None:
         super().__init__(proactor if proactor is not None else Proactor())  # type: ignore[arg-type]
+
+    def _make_socket_transport(
+        self, sock: Any, protocol: Any, waiter: Any = None, extra: Any = None, server: Any = None
+    ) -> Any:
+        return _transports.SocketTransport(self, sock, protocol, waiter, extra, server)
+
+    def _make_ssl_transport(
+        self,
+        rawsock: Any,
+        protocol: Any,
+        sslcontext: Any,
+        waiter: Any = None,
+        *,
+        server_side: bool = False,
+        server_hostname: Any = None,
+        extra: Any = None,
+        server: Any = None,
+        **timeouts: Any,
+    ) -> Any:
+        tls = sslproto.SSLProtocol(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
+        _transports.SocketTransport(self, rawsock, tls, extra=extra, server=server)
+        return tls._app_transport
+
+    def _make_datagram_transport(
+        self, sock: Any, protocol: Any, address: Any = None, waiter: Any = None, extra: Any = None
+    ) -> Any:
+        return _transports.DatagramTransport(self, sock, protocol, address, waiter, extra)
+
+    def _make_duplex_pipe_transport(self, sock: Any, protocol: Any, waiter: Any = None, extra: Any = None) -> Any:
+        return _transports.DuplexPipeTransport(self, sock, protocol, waiter, extra)
+
+    def _make_read_pipe_transport(self, sock: Any, protocol: Any, waiter: Any = None, extra: Any = None) -> Any:
+        return _transports.ReadPipeTransport(self, sock, protocol, waiter, extra)
+
+    def _make_write_pipe_transport(self, sock: Any, protocol: Any, waiter: Any = None, extra: Any = None) -> Any:
+        return _transports.WritePipeTransport(self, sock, protocol, waiter, extra)
 
     def _write_to_self(self) -> None:
         # The proactor waits on an event; nothing needs to go through the loop's socket pair.

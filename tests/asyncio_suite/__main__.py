@@ -2,10 +2,10 @@
 
     python -m tests.asyncio_suite [--loop tpio|stock] [--journal FILE] [--only FILE] [--patience SECONDS] MODULE...
 
-What happens is written to the journal, one JSON object a line: {"began": id}, then {"ended": id, "how": ..., "why": ...},
-and {"complete": true} at the very end. An id is module.Class.method. Tests that the journal knows already are not run, so
-that after a crash or a hang (a test that exceeds the patience ends the process, with every thread's stack on stderr) the
-same command goes on behind it.
+What happens is written to the journal, one JSON object a line: {"began": id}, then {"ended": id, "how": ..., "why": ...,
+"loops": how many it made}, and {"complete": true} at the very end. An id is module.Class.method. Tests that the journal
+knows already are not run, so that after a crash or a hang (a test that exceeds the patience ends the process, with every
+thread's stack on stderr) the same command goes on behind it.
 """
 
 from __future__ import annotations
@@ -48,6 +48,21 @@ def put_in_place(loop_class: type[asyncio.AbstractEventLoop]) -> None:
             getattr(windows_events, name)._loop_factory = loop_class
 
 
+def count_loops(loop_class: type[asyncio.AbstractEventLoop]) -> Iterator[int]:
+    """How many loops of the class have been made, each time that it is asked."""
+    made = 0
+    initialize = loop_class.__init__
+
+    def counted(self: Any, *args: Any, **kwargs: Any) -> None:
+        nonlocal made
+        made += 1
+        initialize(self, *args, **kwargs)
+
+    loop_class.__init__ = counted  # type: ignore[method-assign]
+    while True:
+        yield made
+
+
 class Journal:
     def __init__(self, path: str | None) -> None:
         self.path = path
@@ -65,9 +80,11 @@ class Journal:
 class Recorder(unittest.TestResult):
     """Writes each test's outcome into the journal, and what went wrong to stderr at once."""
 
-    def __init__(self, journal: Journal, patience: float) -> None:
+    def __init__(self, journal: Journal, patience: float, loops: Iterator[int]) -> None:
         super().__init__()
         self.journal = journal
+        self.loops = loops
+        self.made = 0
         self.patience = patience
         self.worst = 0
         self.why = ""
@@ -75,12 +92,14 @@ class Recorder(unittest.TestResult):
     def startTest(self, test: unittest.TestCase) -> None:  # noqa: N802
         super().startTest(test)
         self.worst, self.why = 0, ""
+        self.made = next(self.loops)
         self.journal.note(began=short_id(test))
         faulthandler.dump_traceback_later(self.patience, exit=True)
 
     def stopTest(self, test: unittest.TestCase) -> None:  # noqa: N802
         faulthandler.cancel_dump_traceback_later()
-        self.journal.note(ended=short_id(test), how=OUTCOMES[self.worst], why=self.why)
+        made = next(self.loops) - self.made
+        self.journal.note(ended=short_id(test), how=OUTCOMES[self.worst], why=self.why, loops=made)
         super().stopTest(test)
 
     def _happened(self, test: unittest.TestCase, outcome: str, why: str) -> None:
@@ -88,7 +107,7 @@ class Recorder(unittest.TestResult):
             self.worst, self.why = OUTCOMES.index(outcome), why
         if not isinstance(test, unittest.TestCase):
             # The fixture of a class or a module: its tests do not begin at all.
-            self.journal.note(ended=short_id(test), how=outcome, why=why)
+            self.journal.note(ended=short_id(test), how=outcome, why=why, loops=0)
 
     def _wrong(self, test: unittest.TestCase, error: ErrorInfo) -> None:
         print(f"\n======== {short_id(test)}", file=sys.stderr)
@@ -166,7 +185,7 @@ def main() -> None:
     support.use_resources = ["cpu", "walltime", "subprocess"]  # what else there is needs the network
     support.set_memlimit("3G")  # what the largest tests say that they take; they take less
     suite = collect(options.modules, wanted, journal.known)
-    result = Recorder(journal, options.patience)
+    result = Recorder(journal, options.patience, count_loops(asyncio.ProactorEventLoop))
     with support.SuppressCrashReport():
         suite.run(result)
     journal.note(complete=True)

@@ -1,0 +1,101 @@
+"""asyncio's proactor transports, with what they get wrong at the end of a connection put right."""
+
+from __future__ import annotations
+
+import socket
+from asyncio import proactor_events
+from typing import Any
+
+_standard: Any = proactor_events  # the type stubs do not know what these classes are made of
+
+
+class _Reading(_standard._ProactorReadPipeTransport):  # type: ignore[misc]
+    """Once it is closing, its protocol hears of connection_lost and of nothing else.
+
+    The standard one still delivers a read that had ended before: the end of the file that came right behind a TLS record
+    that cannot be read, say, and the protocol takes the one for the reason instead of the other.
+    """
+
+    def _data_received(self, data: Any, length: int) -> None:
+        if not self._closing:
+            super()._data_received(data, length)
+
+
+class _Writing(_standard._ProactorBaseWritePipeTransport):  # type: ignore[misc]
+    """close() ends the connection when everything is written, also what the protocol writes when it hears that there is
+    room again, as in the selector loop. The standard one drops that: the end of a TLS session, for one.
+    """
+
+    _write_fut: Any
+    _conn_lost: int
+
+    def close(self) -> None:
+        unwritten = not self._closing and self._write_fut is not None
+        lost = self._conn_lost
+        super().close()
+        if unwritten:
+            self._conn_lost = lost  # write() goes on until all is written
+
+    def _loop_writing(self, f: Any = None, data: Any = None) -> None:
+        last = f is not None and f is self._write_fut and self._closing and not self._buffer
+        if not last or f.cancelled() or f.exception() is not None:
+            super()._loop_writing(f, data)
+            return
+        self._write_fut = None
+        self._pending_write = 0
+        self._maybe_resume_protocol()
+        if self._write_fut is not None:  # it had something to say yet
+            return
+        self._conn_lost += 1
+        self._loop.call_soon(self._call_connection_lost, None)
+        if self._eof_written:
+            self._sock.shutdown(socket.SHUT_WR)
+        if self._empty_waiter is not None:
+            self._empty_waiter.set_result(None)
+
+
+class SocketTransport(_Reading, _Writing, _standard._ProactorSocketTransport):  # type: ignore[misc]
+    """A connected stream socket."""
+
+
+class DuplexPipeTransport(_Reading, _Writing, _standard._ProactorDuplexPipeTransport):  # type: ignore[misc]
+    """A pipe that is read and written."""
+
+
+class ReadPipeTransport(_Reading):
+    """A pipe that is read."""
+
+
+class WritePipeTransport(_Writing, _standard._ProactorWritePipeTransport):  # type: ignore[misc]
+    """A pipe that is written, whose protocol hears when the reader goes."""
+
+
+class DatagramTransport(_standard._ProactorDatagramTransport):  # type: ignore[misc]
+    """Goes on after an error, which the protocol hears of, and close() sends what has been given to it.
+
+    The standard one stops reading for good at the first error, and never ends when it is closed while it writes.
+    """
+
+    _write_fut: Any
+    _conn_lost: int
+
+    def close(self) -> None:
+        unwritten = not self._closing and self._write_fut is not None
+        lost = self._conn_lost
+        super().close()
+        if unwritten:
+            self._conn_lost = lost
+
+    def _loop_writing(self, fut: Any = None) -> None:
+        super()._loop_writing(fut)
+        if _failed(fut) and self._write_fut is None and not self._conn_lost:
+            self._loop_writing()
+
+    def _loop_reading(self, fut: Any = None) -> None:
+        super()._loop_reading(fut)
+        if _failed(fut) and self._read_fut is None and not self._closing:
+            self._loop_reading()
+
+
+def _failed(future: Any) -> bool:
+    return future is not None and not future.cancelled() and isinstance(future.exception(), OSError)
