@@ -9,7 +9,7 @@ from pathlib import Path
 
 from . import build, cache, native, pythons, tools, wine
 from .pythons import Version
-from .ui import Unavailable, run_quietly, say, step
+from .ui import Failure, Unavailable, run_quietly, say, step
 from .variants import PLAIN, Variant
 
 # The host's Python settings mean nothing to the Windows Python, or mislead it.
@@ -27,10 +27,10 @@ class Interpreter:
         return replace(self, path=(*self.path, *folders))
 
     def run(self, args: Sequence[str], *, cwd: Path | None = None, **variables: str) -> int:
-        return wine.run(self.program, args, env=self._environment(variables), cwd=cwd)
+        return wine.run(self.program, args, env=self._environment(variables), cwd=cwd, variant=self.variant)
 
     def capture(self, args: Sequence[str], **variables: str) -> tuple[int, str]:
-        return wine.capture(self.program, args, env=self._environment(variables))
+        return wine.capture(self.program, args, env=self._environment(variables), variant=self.variant)
 
     def _environment(self, variables: dict[str, str]) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if name not in _HOST_ONLY}
@@ -41,6 +41,7 @@ class Interpreter:
             "PYTHONSAFEPATH": "1",
             "PYTHONIOENCODING": "utf-8",
             **self.variant.environment,
+            **(self.variant.free_threaded if self.version.free_threaded else {}),
             **variables,
         }
 
@@ -61,10 +62,12 @@ def available(versions: Sequence[Version]) -> list[Version]:
 
 def get(version: Version, variant: Variant = PLAIN) -> Interpreter:
     """Sets up everything that it takes to run this checkout's tpio."""
+    if wine.NATIVE and variant.on_windows:
+        raise Failure(f"on Windows itself there is no such run; {variant.on_windows}")
     site = build.site(version, variant)
     if wine.NATIVE:
         return Interpreter(version, native.python(version), (site, build.CHECKOUT), variant)
-    wine.set_up()
+    wine.set_up(variant)
     program = pythons.home(version) / "python.exe"
     return Interpreter(version, program, (site, packages("test"), build.CHECKOUT), variant)
 

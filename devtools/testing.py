@@ -19,7 +19,9 @@ def run(versions: Sequence[Version], pytest_args: Sequence[str], variant: Varian
         _prove(python)
         say(f"testing on Python {version.name}" + (f": {variant.help}" if variant.help else ""))
         examples = wine.windows_path(build.examples(version, variant))
-        results[version] = python.run(["-m", "pytest", *pytest_args], cwd=build.CHECKOUT, TPIO_EXAMPLES=examples)
+        plugins = [part for name in variant.plugins for part in ("-p", name)]
+        command = ["-m", "pytest", *plugins, *pytest_args]
+        results[version] = python.run(command, cwd=build.CHECKOUT, TPIO_EXAMPLES=examples)
     if len(versions) == 1:
         return results[versions[0]]
     failed = [version for version, code in results.items() if code]
@@ -37,7 +39,10 @@ def _prove(python: Interpreter) -> None:
     """A variant that notices nothing is worse than none: it has to notice what was planted for it."""
     for mistake in python.variant.planted:
         armed = python.with_packages(build.planted(python.version, python.variant))
-        program = f"import planted; print('planted', flush=True); planted.{mistake}(); print('survived')"
+        program = (
+            f"import planted; print('planted', flush=True); planted.{mistake}();"
+            "from devtools import noting; noting.look_at_heaps(); print('survived')"
+        )
         code, output = armed.capture(["-c", program])
-        if not code or not output.startswith("planted") or "Traceback" in output:
+        if not code or "planted" not in output or "Traceback" in output:
             raise Failure(f"{mistake}, planted, went unnoticed on Python {python.version.name}: {output.strip()!r}")

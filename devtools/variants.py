@@ -19,6 +19,17 @@ class Variant:
     gcc: tuple[str, ...] = ()
     # For the processes of the run.
     environment: Mapping[str, str] = field(default_factory=dict)
+    # On top of that, if the Python is a free-threaded one.
+    free_threaded: Mapping[str, str] = field(default_factory=dict)
+    # The Wine prefix of the run has these values in its registry: (key, name, number). It is one of its own.
+    registry: tuple[tuple[str, str, int], ...] = ()
+    # Channels of Wine's diagnostics that are switched on, and what in them, or in anything on standard error, fails the run.
+    wine_debug: tuple[str, ...] = ()
+    findings: str = ""
+    # Plugins of pytest, modules that the Windows Python can import.
+    plugins: tuple[str, ...] = ()
+    # Why there is no such variant on Windows itself, and what to do instead.
+    on_windows: str = ""
     # Functions of devtools/planted, each a mistake: before the tests, one run of each has to fail.
     planted: tuple[str, ...] = ()
 
@@ -28,17 +39,41 @@ class Variant:
             defines=self.defines + other.defines,
             gcc=self.gcc + other.gcc,
             environment={**self.environment, **other.environment},
+            free_threaded={**self.free_threaded, **other.free_threaded},
+            registry=self.registry + other.registry,
+            wine_debug=self.wine_debug + other.wine_debug,
+            findings="|".join(filter(None, (self.findings, other.findings))),
+            plugins=self.plugins + other.plugins,
+            on_windows=self.on_windows or other.on_windows,
             planted=self.planted + other.planted,
         )
 
 
 PLAIN = Variant()
 
+_IMAGE_OPTIONS = r"HKLM\Software\Microsoft\Windows NT\CurrentVersion\Image File Execution Options"
+
 # By the option of dev.py that asks for it.
 VARIANTS = {
+    "--heap": Variant(
+        "a write past a block of the heap, or to a freed one, or freeing it twice, fails the run",
+        # So that Python's objects are such blocks: an operation lives in its future. Without a GIL they cannot be. Either
+        # way Python itself looks at what is before and behind an object when that is freed.
+        environment={"PYTHONMALLOC": "malloc_debug"},
+        free_threaded={"PYTHONMALLOC": "debug"},
+        # Check the bytes behind a block (0x10), those of a free one (0x20), and parameters (0x40). The whole heap in each
+        # of its calls (0x80) would be too much: pytest alone then takes minutes to start.
+        registry=((f"{_IMAGE_OPTIONS}\\python.exe", "GlobalFlag", 0x70),),
+        wine_debug=("err+heap", "warn+heap"),
+        findings="(?:err|warn):heap:|Debug memory block at address",
+        plugins=("devtools.noting",),
+        on_windows="let `gflags /p /enable python.exe /full`, as administrator, do it, and run the ordinary tests",
+        planted=("write_past_end", "write_past_object", "write_after_free", "free_twice"),
+    ),
     "--ubsan": Variant(
         "undefined behaviour in the C ends the process",
         gcc=("-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"),
+        on_windows="MSVC has no such check",
         planted=("signed_overflow",),
     ),
 }

@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import IO
 
 from . import cache, system
-from .ui import Failure, run_quietly, step
+from .findings import Sieve
+from .ui import Failure, run_quietly, say, step
+from .variants import PLAIN, Variant
 
 NATIVE = sys.platform == "win32"
 
@@ -46,19 +48,46 @@ def windows_path(path: Path) -> str:
     return str(path) if NATIVE else "Z:" + str(path.absolute()).replace("/", "\\")
 
 
-def run(program: Path, args: Sequence[str], *, env: Mapping[str, str], cwd: Path | None = None) -> int:
-    """Runs a Windows program with this terminal's output; returns its exit code.
+def run(
+    program: Path,
+    args: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    variant: Variant = PLAIN,
+) -> int:
+    """Runs a Windows program with this terminal's output; returns its exit code, or 1 if that is 0 in spite of a finding
+    of the variant.
 
     Whatever ends the run, an interrupt too, ends the processes that it started.
     """
-    return _pump([str(program), *args], env, cwd, sys.stdout.buffer, sys.stderr.buffer)
+    code, found = _run([str(program), *args], env, cwd, variant, sys.stdout.buffer, sys.stderr.buffer)
+    if found:
+        say(f"the run said {found} times what it must not say, /{variant.findings}/: see above")
+    return code
 
 
-def capture(program: Path, args: Sequence[str], *, env: Mapping[str, str]) -> tuple[int, str]:
+def capture(program: Path, args: Sequence[str], *, env: Mapping[str, str], variant: Variant = PLAIN) -> tuple[int, str]:
     """Like `run`, but gives standard output and error as text instead of showing them."""
     collected = io.BytesIO()
-    code = _pump([str(program), *args], env, None, collected, collected)
+    code, _ = _run([str(program), *args], env, None, variant, collected, collected)
     return code, collected.getvalue().decode("utf-8", "replace")
+
+
+def _run(
+    command: list[str],
+    env: Mapping[str, str],
+    cwd: Path | None,
+    variant: Variant,
+    out: IO[bytes],
+    err: IO[bytes],
+) -> tuple[int, int]:
+    """(exit code, number of findings)."""
+    sieve = Sieve(err, variant.findings)
+    environment = {**env} if NATIVE else {**env, **_wine_environment(variant)}
+    code = _pump(command, environment, cwd, out, sieve)
+    sieve.close()
+    return code or (1 if sieve.found else 0), sieve.found
 
 
 def _pump(
@@ -66,13 +95,12 @@ def _pump(
     env: Mapping[str, str],
     cwd: Path | None,
     out: IO[bytes],
-    err: IO[bytes],
+    err: IO[bytes] | Sieve,
 ) -> int:
     mark = uuid.uuid4().hex
     environment = {**env, _RUN_MARK: mark}
     if not NATIVE:
         command = [*_wine(), *command]
-        environment |= _wine_environment()
     process = subprocess.Popen(
         command,
         env=environment,
@@ -96,8 +124,10 @@ def _pump(
             pump.join(timeout=5)  # a child that was left behind may hold the pipes open
     finally:
         _kill_run(process, mark)
-    for pump in pumps:
+    for pump, source in zip(pumps, (process.stdout, process.stderr), strict=True):
         pump.join(timeout=5)
+        if not pump.is_alive():
+            source.close()
     return code if code >= 0 else 128 - code
 
 
@@ -107,7 +137,7 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
-def _copy(source: IO[bytes], sink: IO[bytes]) -> None:
+def _copy(source: IO[bytes], sink: IO[bytes] | Sieve) -> None:
     held = b""  # a carriage return at the end of a block may be half of a line end
     while block := os.read(source.fileno(), 65536):
         if not NATIVE:
@@ -118,7 +148,7 @@ def _copy(source: IO[bytes], sink: IO[bytes]) -> None:
     _write(sink, held)
 
 
-def _write(sink: IO[bytes], block: bytes) -> None:
+def _write(sink: IO[bytes] | Sieve, block: bytes) -> None:
     # Whoever reads our output may have had enough of it; the program's pipe is emptied all the same.
     with contextlib.suppress(BrokenPipeError):
         sink.write(block)
@@ -148,15 +178,17 @@ def _wine() -> list[str]:
     return shlex.split(os.environ.get("TPIO_WINE", "wine"))
 
 
-def _wine_environment() -> dict[str, str]:
+def _wine_environment(variant: Variant) -> dict[str, str]:
     # Each Wine has a prefix of its own: a newer one would convert an older one's for good.
-    prefix = cache.root() / f"prefix-{cache.fingerprint(*_wine())}"
+    prefix = cache.root() / f"prefix-{cache.fingerprint(*_wine(), *map(repr, variant.registry))}"
     # No diagnostics, and none of the parts that would ask about Mono, Gecko or a desktop menu.
     quiet = {"WINEDEBUG": "-all", "WINEDLLOVERRIDES": "mscoree,mshtml,winemenubuilder.exe="}
-    return {"WINEPREFIX": str(prefix)} | {name: os.environ.get(name, value) for name, value in quiet.items()}
+    environment = {"WINEPREFIX": str(prefix)} | {name: os.environ.get(name, value) for name, value in quiet.items()}
+    environment["WINEDEBUG"] = ",".join((environment["WINEDEBUG"], *variant.wine_debug))
+    return environment
 
 
-def set_up() -> None:
+def set_up(variant: Variant = PLAIN) -> None:
     """Installs Wine if need be and makes its prefix."""
     if NATIVE:
         return
@@ -166,7 +198,7 @@ def set_up() -> None:
             raise Failure("the command in TPIO_WINE cannot be found; correct it, or unset it to use the system's Wine")
     else:
         system.need("wine", "wine64", present=shutil.which("wine") is not None)
-    environment = _wine_environment()
+    environment = _wine_environment(variant)
     prefix = Path(environment["WINEPREFIX"])
     stamp = prefix / "complete"
     if not stamp.exists():
@@ -174,10 +206,15 @@ def set_up() -> None:
             if not stamp.exists():
                 with step("creating the Wine prefix"):
                     shutil.rmtree(prefix, ignore_errors=True)
-                    run_quietly(
-                        [*command, "wineboot", "--init"],
-                        env={**os.environ, **environment},
-                        what="wineboot",
-                        advice="check that this Wine runs 64-bit programs",
-                    )
+                    settings = [
+                        ["reg", "add", key, "/v", name, "/t", "REG_DWORD", "/d", str(number), "/f"]
+                        for key, name, number in variant.registry
+                    ]
+                    for each in (["wineboot", "--init"], *settings):
+                        run_quietly(
+                            [*command, *each],
+                            env={**os.environ, **environment},
+                            what=each[0],
+                            advice="check that this Wine runs 64-bit programs",
+                        )
                     stamp.touch()

@@ -1,19 +1,74 @@
-/* Each function makes one mistake, which the variant that it is for has to notice: see devtools/testing.py. */
+/* Each function makes one mistake, which the variant that it is for has to notice: see devtools/testing.py. What is
+ * volatile here keeps the compiler from seeing through the mistake, and from leaving it out. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
 #include <limits.h>
+#include <stdlib.h>
+
+enum { SIZE = 100 };
 
 static PyObject *signed_overflow(PyObject *module, PyObject *nothing)
 {
-    volatile int most = INT_MAX; /* volatile: the compiler must not see through it */
+    volatile int most = INT_MAX;
     (void)module;
     (void)nothing;
     return PyLong_FromLong(most + 1);
 }
 
+static PyObject *write_past_end(PyObject *module, PyObject *nothing)
+{
+    volatile char *block = malloc(SIZE);
+    (void)module;
+    (void)nothing;
+    if (block == NULL)
+        return PyErr_NoMemory();
+    block[SIZE] = 1; /* and stays, since Wine looks behind living blocks only */
+    Py_RETURN_NONE;
+}
+
+static PyObject *write_past_object(PyObject *module, PyObject *nothing)
+{
+    volatile char *block = PyMem_Malloc(SIZE);
+    (void)module;
+    (void)nothing;
+    if (block == NULL)
+        return PyErr_NoMemory();
+    block[SIZE] = 1;
+    PyMem_Free((void *)block);
+    Py_RETURN_NONE;
+}
+
+static PyObject *write_after_free(PyObject *module, PyObject *nothing)
+{
+    volatile char *block = malloc(SIZE);
+    (void)module;
+    (void)nothing;
+    if (block == NULL)
+        return PyErr_NoMemory();
+    free((void *)block);
+    block[SIZE / 2] = 1;
+    Py_RETURN_NONE;
+}
+
+static PyObject *free_twice(PyObject *module, PyObject *nothing)
+{
+    char *volatile block = malloc(SIZE);
+    (void)module;
+    (void)nothing;
+    if (block == NULL)
+        return PyErr_NoMemory();
+    free(block);
+    free(block);
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef functions[] = {
     {"signed_overflow", signed_overflow, METH_NOARGS, NULL},
+    {"write_past_end", write_past_end, METH_NOARGS, NULL},
+    {"write_past_object", write_past_object, METH_NOARGS, NULL},
+    {"write_after_free", write_after_free, METH_NOARGS, NULL},
+    {"free_twice", free_twice, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

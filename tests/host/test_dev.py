@@ -3,11 +3,15 @@
 import io
 import os
 import struct
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
-from devtools import build, cache, cli, pythons, wheels, wine
+from devtools import build, cache, cli, interpreter, pythons, testing, wheels, wine
+from devtools.findings import Sieve
+from devtools.noting import MARK
 from devtools.ui import Failure
 from devtools.variants import PLAIN, VARIANTS, Variant
 
@@ -53,6 +57,105 @@ def test_what_a_variant_changes_in_the_build_makes_a_build_of_its_own(change, mo
     version = pythons.find("3.13")
     assert build._recipe(version, PLAIN) == build._recipe(version, Variant(environment={"A": "b"}))
     assert build._recipe(version, PLAIN) != build._recipe(version, change)
+
+
+@pytest.mark.skipif(wine.NATIVE, reason="of Wine's prefixes")
+def test_what_a_variant_changes_in_the_registry_makes_a_prefix_of_its_own():
+    plain = wine._wine_environment(PLAIN)
+    checked = wine._wine_environment(Variant(registry=((r"HKLM\X", "Y", 1),), wine_debug=("warn+heap",)))
+    assert plain["WINEPREFIX"] == wine._wine_environment(Variant(gcc=("-g",)))["WINEPREFIX"]
+    assert plain["WINEPREFIX"] != checked["WINEPREFIX"]
+    assert checked["WINEDEBUG"] == plain["WINEDEBUG"] + ",warn+heap"
+
+
+def test_variant_that_windows_cannot_run_is_refused_there_with_another_way(monkeypatch):
+    monkeypatch.setattr(wine, "NATIVE", True)
+    with pytest.raises(Failure, match="do it by hand"):
+        interpreter.get(pythons.find("3.13"), Variant(on_windows="do it by hand"))
+
+
+def _program_that(says, code):
+    """Stands for a run of the Windows Python: this machine's Python, which says something and ends."""
+
+    class Stand(interpreter.Interpreter):
+        def with_packages(self, *folders):
+            return self
+
+        def capture(self, args, **variables):
+            sink = io.BytesIO()
+            sieve = Sieve(sink, self.variant.findings)
+            sieve.write(says)
+            sieve.close()
+            return code or int(sieve.found > 0), sink.getvalue().decode()
+
+    variant = Variant(findings="err:heap", planted=("mistake",))
+    return Stand(pythons.find("3.13"), Path("python"), (), variant)
+
+
+@pytest.mark.parametrize(
+    ("says", "code"),
+    [
+        (b"planted\nsurvived\n", 0),
+        (b"Traceback (most recent call last):\nImportError: no module\n", 1),
+        (b"planted\nTraceback (most recent call last):\nAttributeError: no such mistake\n", 1),
+    ],
+    ids=["unnoticed", "not planted", "no such mistake"],
+)
+def test_variant_that_does_not_notice_what_was_planted_fails_before_the_tests(says, code, monkeypatch, tmp_path):
+    monkeypatch.setattr(build, "planted", lambda version, variant: tmp_path)
+    with pytest.raises(Failure, match="mistake, planted, went unnoticed on Python 3.13"):
+        testing._prove(_program_that(says, code))
+
+
+@pytest.mark.parametrize(("says", "code"), [(b"planted\n", 29), (b"planted\n0024:err:heap:x\nsurvived\n", 0)])
+def test_variant_that_notices_what_was_planted_goes_on(says, code, monkeypatch, tmp_path):
+    monkeypatch.setattr(build, "planted", lambda version, variant: tmp_path)
+    testing._prove(_program_that(says, code))
+
+
+def _sifted(text, cut):
+    sink = io.BytesIO()
+    sieve = Sieve(sink, "(?:err|warn):heap:")
+    for start in range(0, len(text), cut):
+        sieve.write(text[start : start + cut])
+    sieve.close()
+    return sieve.found, sink.getvalue().decode()
+
+
+@pytest.mark.parametrize("cut", [1, 7, 1000])
+def test_findings_are_shown_once_with_the_test_that_ran_and_the_rest_passes(cut):
+    text = b"before\n"
+    text += f"{MARK}test_one\n".encode()
+    text += b"0024:err:heap:validate bad\n" * 100
+    text += f"{MARK}test_two\n".encode()
+    text += b"a word of its own\n0024:warn:heap:free bad\nunended"
+    found, shown = _sifted(text, cut)
+    assert found == 101
+    assert shown.splitlines() == [
+        "before",
+        "",
+        "dev.py: FOUND in test_one:",
+        *["0024:err:heap:validate bad"] * 3,
+        "dev.py: and 97 more of the kind",
+        "a word of its own",
+        "",
+        "dev.py: FOUND in test_two:",
+        "0024:warn:heap:free bad",
+        "unended",
+    ]
+
+
+def test_finding_at_the_end_of_an_unended_stream_counts():
+    assert _sifted(b"0024:err:heap:validate bad", 5)[0] == 1
+
+
+def test_run_with_a_finding_fails_although_the_program_is_content(monkeypatch, capfdbinary):
+    monkeypatch.setattr(wine, "NATIVE", True)  # this machine's own Python, directly
+    program = "import sys; sys.stderr.write('0024:err:heap:bad\\n')"
+    for variant, code in ((PLAIN, 0), (Variant(findings="err:heap:"), 1)):
+        arguments = ["-c", program]
+        assert wine.run(Path(sys.executable), arguments, env=os.environ, variant=variant) == code
+        assert wine.capture(Path(sys.executable), arguments, env=os.environ, variant=variant)[0] == code
 
 
 def test_unknown_version_is_refused_with_the_known_ones():
