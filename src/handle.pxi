@@ -252,7 +252,7 @@ cdef class Handle:
         if self.type == FILE_TYPE_SOCKET:
             status = core.tpio_recv(&future.op, self.native, address, one_call(size), future.flags)
         elif self.type == FILE_TYPE_DISK:
-            with nogil:  # may wait for the disk: see docs/files.md
+            with nogil:  # may wait for the disk: see File
                 status = core.tpio_read(&future.op, self.native, address, one_call(size), at)
         else:
             status = core.tpio_read(&future.op, self.native, address, one_call(size), at)
@@ -469,7 +469,8 @@ cdef class Handle:
         return self.receive(future, b"", 0, None)
 
     def ioctl(self, code, data=b"", output_size=0):
-        """DeviceIoControl: sends `data` with the control code. Future of the bytes put out, at most output_size.
+        """DeviceIoControl: sends a copy of `data`, a bytes-like object, with the control code. Future of the bytes put out,
+        at most output_size; TruncatedError when that was only a part. Can be cancelled, as far as the driver lets it be.
 
         https://learn.microsoft.com/windows/win32/api/ioapiset/nf-ioapiset-deviceiocontrol
         """

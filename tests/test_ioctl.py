@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,10 @@ import pytest
 
 import support
 import tpio
-from ends import WAIT, closing, named_pair
+from ends import WAIT, cancel_and_wait, closing, named_pair, pipe_name
 
 SET_SPARSE, SET_ZERO_DATA, QUERY_ALLOCATED_RANGES = 0x900C4, 0x980C8, 0x940CF
+LISTEN, PEEK = 0x110008, 0x11400C  # FSCTL_PIPE_*
 # FSCTL_GET_OBJECT_ID, as Wine's files have one from the beginning; FSCTL_CREATE_OR_GET_OBJECT_ID, which Wine has not
 OBJECT_ID = 0x9009C if support.wine else 0x900C0
 
@@ -77,6 +79,53 @@ def test_a_pipe_has_other_codes():
     ours, theirs = named_pair()
     with closing(ours, theirs):
         assert isinstance(ours.ioctl(0x222000, b"data", 10).exception(WAIT), OSError)
+
+
+@pytest.fixture
+def unconnected() -> Iterator[tpio.Pipe]:
+    """A pipe's server's end without a client: the code LISTEN waits for one."""
+    handle = tpio._tpio.create_named_pipe(
+        pipe_name(), "rw", first=True, message=False, instances=1, buffer_size=4096, sddl=None
+    )
+    with tpio.Pipe(handle) as pipe:
+        yield pipe
+
+
+def test_cancel_of_one_that_waits(unconnected):
+    cancel_and_wait(unconnected.ioctl(LISTEN))
+    assert isinstance(unconnected.ioctl(PEEK, output_size=16).exception(WAIT), OSError)  # and the handle goes on
+
+
+def test_close_while_one_waits(unconnected):
+    listening = unconnected.ioctl(LISTEN)
+    assert not listening.done()
+    unconnected.close()
+    assert listening.cancelled()
+
+
+def test_a_cancelled_await_leaves_the_handle_usable(unconnected):
+    async def main():
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(unconnected.ioctl(LISTEN), 0.05)
+
+    asyncio.run(main())
+    cancel_and_wait(unconnected.ioctl(LISTEN))
+
+
+def test_the_input_is_copied(unconnected):
+    data = bytearray(8)
+    listening = unconnected.ioctl(LISTEN, data)
+    data.clear()
+    cancel_and_wait(listening)
+
+
+def test_what_is_in_a_pipe_can_be_looked_at():
+    ours, theirs = named_pair()
+    with closing(ours, theirs):
+        theirs.write(b"here").result(WAIT)
+        seen = ours.ioctl(PEEK, output_size=20).result(WAIT)
+        assert (struct.unpack("4L", seen[:16])[1], seen[16:]) == (4, b"here")
+        assert ours.read(10).result(WAIT) == b"here"
 
 
 def test_bad_arguments_are_refused_at_once(file):

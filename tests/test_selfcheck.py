@@ -11,6 +11,10 @@ from support import WAIT
 from tpio import __main__ as selfcheck
 
 
+# what a machine that is all right may lack: an IPv6 address, a Windows that is new enough, or all that Wine has not
+MAY_LACK = {"TCP over IPv6", "AF_UNIX", "socket given away"}
+
+
 def run(*arguments):
     return subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-m", "tpio", *arguments],
@@ -29,7 +33,7 @@ def test_everything_works_here():
     assert report["tpio"] == tpio.__version__
     assert [row["what"] for row in report["rows"]] == list(selfcheck.ROWS)
     for row in report["rows"]:
-        assert row["state"] == "passed" or (row["state"] == "skipped" and row["what"] == "TCP over IPv6"), row
+        assert row["state"] == "passed" or (row["state"] == "skipped" and row["what"] in MAY_LACK), row
         if row["state"] == "passed":
             assert row["rate"] > 0 and row["latency"] > 0, row
 

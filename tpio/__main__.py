@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import json
 import os
 import platform
 import secrets
 import socket
 import statistics
+import struct
 import sys
 import tempfile
 import time
@@ -110,6 +112,96 @@ def check_tcp(timed: Clock, family: int, host: str) -> None:
             ping_pong(timed, client, client, 200)
 
 
+def check_readiness(timed: Clock) -> None:
+    reader, writer = tpio.pipe()
+    with reader, writer:
+
+        def turn(message: bytes) -> None:
+            readable = reader.poll_read()
+            result(writer.write(message))
+            result(readable)
+
+        for number in range(100):
+            message = b"message %d" % number
+            timed(turn, message)
+            expect(result(reader.read(100)), message)
+
+
+def check_messages(timed: Clock) -> None:
+    with tpio.PipeListener(f"tpio-check-{os.getpid()}-{secrets.token_hex(8)}", message=True) as listener:
+        client = result(tpio.open_pipe(listener.name))
+        with client, result(listener.accept()) as server:
+
+            def turn(message: bytes) -> None:
+                result(client.write(message))
+                expect((result(server.read(4)), server.more_data), (message[:4], True))
+                expect((result(server.read(100)), server.more_data), (message[4:], False))
+
+            for number in range(100):
+                timed(turn, b"message %d" % number)
+            expect(server.client_pid, os.getpid())
+            with server.impersonate():
+                pass
+
+
+def check_unix(timed: Clock) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "socket")
+        try:
+            listener = tpio.listen(path)
+        except OSError as error:
+            raise Skipped(str(error)) from error
+        with listener:
+            accepting = listener.accept()
+            with result(tpio.open_connection(path)) as client:
+                echo(result(accepting)[0])
+                ping_pong(timed, client, client, 200)
+
+
+def check_connections(timed: Clock) -> None:
+    def turn(message: bytes) -> tuple[bytes, bytes]:
+        accepting = listener.accept(receive=100)
+        with result(tpio.open_connection(listener.getsockname())) as client:
+            result(client.send(message))
+            server, _, first = result(accepting)
+            with server:
+                result(server.disconnect())
+                return first, result(client.recv(100))
+
+    with tpio.listen(("127.0.0.1", 0)) as listener:
+        for number in range(20):
+            message = b"message %d" % number
+            expect(timed(turn, message), (message, b""))
+
+
+def check_given_socket(timed: Clock) -> None:
+    """As to another process, but to this one."""
+
+    def turn(end: tpio.Socket) -> tpio.Socket:
+        return tpio.Socket.from_share(end.share(os.getpid()))
+
+    with tpio.listen(("127.0.0.1", 0)) as listener:
+        accepting = listener.accept()
+        client = result(tpio.open_connection(listener.getsockname()))
+        with client, contextlib.ExitStack() as stack:
+            server = result(accepting)[0]
+            for number in range(20):
+                try:
+                    server = timed(turn, server)
+                except tpio.BindError as error:
+                    raise Skipped("this system cannot take a handle off its completion port") from error
+                stack.push(server)
+                message = b"message %d" % number
+                result(client.send(message))
+                expect(result(server.recv(100)), message)
+
+
+def check_name(timed: Clock) -> None:
+    for _ in range(20):
+        found = timed(lambda: result(tpio.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM)))
+        expect(found[0][4], ("127.0.0.1", 80))
+
+
 def check_file(timed: Clock) -> None:
     block, count = os.urandom(4096), 100
     with temporary_file() as file:
@@ -167,6 +259,51 @@ def check_timer(timed: Clock) -> None:
             raise AssertionError(f"a sleep of {length} s was early")
 
 
+def check_period(timed: Clock) -> None:
+    period, calls = 0.005, 10
+    times: list[float] = []
+    over: tpio.Future[None] = tpio.Future()
+
+    def call() -> None:
+        times.append(time.perf_counter())
+        if len(times) == calls:
+            timer.cancel()
+            over.set_result(None)
+
+    def run() -> None:
+        nonlocal timer
+        timer = tpio.Timer(call, period, period=period)
+        result(over)
+
+    timer: tpio.Timer
+    begin = time.perf_counter()
+    timed(run)
+    for number, called in enumerate(times, 1):
+        if called - begin < number * period:
+            raise AssertionError(f"call {number} of a timer was early")
+
+
+def check_event(timed: Clock) -> None:
+    kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
+    kernel32.CreateEventW.restype = ctypes.c_void_p
+    kernel32.SetEvent.argtypes = kernel32.CloseHandle.argtypes = [ctypes.c_void_p]
+    event = kernel32.CreateEventW(None, False, False, None)
+    if not event:
+        raise ctypes.WinError(ctypes.get_last_error())
+    try:
+
+        def turn() -> bool:
+            waiting = tpio.wait(event)
+            kernel32.SetEvent(ctypes.c_void_p(event))
+            return result(waiting)
+
+        for _ in range(100):
+            expect(timed(turn), True)
+        expect(result(tpio.wait(event, 0.01)), False)
+    finally:
+        kernel32.CloseHandle(event)
+
+
 def check_function(timed: Clock) -> None:
     pool = tpio.default_pool()
     for number in range(200):
@@ -203,6 +340,45 @@ def check_buffers(timed: Clock) -> None:
 
             for number in range(100):
                 expect(timed(turn, number), [b"here", b"%08d" % number])
+
+
+def check_parts(timed: Clock) -> None:
+    with temporary_file() as file:
+        for number in range(20):
+            parts = [(offset, b"%03d %03d" % (number, offset)) for offset in range(0, 1000, 10)]
+            expect(timed(lambda parts: result(file.write_many(parts)), parts), [7] * 100)
+            read = timed(lambda: result(file.read_many([(offset, 7) for offset in range(0, 1000, 10)])))
+            expect(read, [data for _, data in parts])
+
+
+def check_unbuffered(timed: Clock) -> None:
+    no_buffering = 0x20000000
+    block = tpio.aligned_buffer(65536)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        tpio.open(os.path.join(folder, "file"), "x+b", flags=no_buffering) as file,
+    ):
+        for number in range(20):
+            content = os.urandom(len(block))
+            block[:] = content
+            expect(timed(lambda number: result(file.write(block, number * len(block))), number), len(block))
+            block[:] = bytes(len(block))
+            expect(timed(lambda number: result(file.read_into(block, number * len(block))), number), len(block))
+            expect(bytes(block), content)
+
+
+def check_ioctl(timed: Clock) -> None:
+    """Looks at what is in a pipe, without taking it."""
+    peek, header = 0x11400C, struct.Struct("4L")
+    reader, writer = tpio.pipe()
+    with reader, writer:
+        for number in range(100):
+            message = b"message %d" % number
+            result(writer.write(message))
+            size = header.size + len(message)
+            seen = timed(lambda size: result(reader.ioctl(peek, output_size=size)), size)
+            expect((header.unpack_from(seen)[1], seen[header.size :]), (len(message), message))
+            expect(result(reader.read(100)), message)
 
 
 def check_sendfile(timed: Clock) -> None:
@@ -260,6 +436,18 @@ def check_process(timed: Clock) -> None:
         expect(timed(wait, code), code)
 
 
+def check_communicate(timed: Clock) -> None:
+    copies = "import sys; sys.stdout.buffer.write(sys.stdin.buffer.read())"
+    data = os.urandom(1 << 20)
+
+    def talk() -> tuple[bytes, bytes]:
+        arguments = [sys.executable, "-I", "-S", "-c", copies]
+        with tpio.spawn(arguments, stdin=tpio.PIPE, stdout=tpio.PIPE, stderr=tpio.PIPE) as child:
+            return result(child.communicate(data))
+
+    expect(timed(talk), (data, b""))
+
+
 def check_watch(timed: Clock) -> None:
     def change(path: str) -> tpio.Change:
         changing = watcher.changes()
@@ -295,11 +483,20 @@ def check_child(timed: Clock) -> None:
 ROWS: dict[str, Callable[[Clock], None]] = {
     "pipe": check_pipe,
     "named pipe, 8 clients": check_named_pipe,
+    "messages, and who sends them": check_messages,
+    "readable, nothing taken": check_readiness,
     "TCP over IPv4": check_tcp4,
     "TCP over IPv6": check_tcp6,
+    "accept with data, disconnect": check_connections,
+    "socket given away": check_given_socket,
+    "AF_UNIX": check_unix,
     "UDP": check_udp,
+    "name looked up": check_name,
     "many buffers": check_buffers,
     "file at offsets": check_file,
+    "many parts of a file": check_parts,
+    "file, unbuffered": check_unbuffered,
+    "device control": check_ioctl,
     "file to a socket": check_sendfile,
     "locked part of a file": check_lock,
     "copy of a file": check_copy,
@@ -307,8 +504,11 @@ ROWS: dict[str, Callable[[Clock], None]] = {
     "cancel: named pipe": check_cancel_named_pipe,
     "cancel: socket": check_cancel_socket,
     "timer": check_timer,
+    "timer with a period": check_period,
     "function on the pool": check_function,
+    "wait for an event": check_event,
     "wait for a process": check_process,
+    "megabyte through a child": check_communicate,
     "directory changes": check_watch,
     "I/O beside a hanging child": check_child,
 }
@@ -365,8 +565,8 @@ def run(what: str, check: Callable[[Clock], None]) -> Result:
 
 def line(row: Result) -> str:
     if row.rate is None or row.latency is None:
-        return f"{row.what:<27} {row.state:<8} {row.note}"
-    return f"{row.what:<27} {row.state:<8} {row.rate:>11,.0f} {row.latency * 1e6:>13,.0f}"
+        return f"{row.what:<29} {row.state:<8} {row.note}"
+    return f"{row.what:<29} {row.state:<8} {row.rate:>11,.0f} {row.latency * 1e6:>13,.0f}"
 
 
 def about() -> dict[str, Any]:
@@ -386,7 +586,7 @@ def main(arguments: list[str] | None = None) -> int:
     results = []
     if not options.json:
         print(", ".join(f"{name} {value}" for name, value in about().items()))
-        print(f"{'what':<27} {'result':<8} {'per second':>11} {'median, us':>13}")
+        print(f"{'what':<29} {'result':<8} {'per second':>11} {'median, us':>13}")
     for what, check in ROWS.items():
         results.append(run(what, check))
         if not options.json:
