@@ -10,7 +10,6 @@ import tpio
 from support import WAIT
 from tpio import __main__ as selfcheck
 
-
 # what a machine that is all right may lack: an IPv6 address, a Windows that is new enough, or all that Wine has not
 MAY_LACK = {"TCP over IPv6", "AF_UNIX", "socket given away"}
 

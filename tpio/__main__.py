@@ -270,14 +270,9 @@ def check_period(timed: Clock) -> None:
             timer.cancel()
             over.set_result(None)
 
-    def run() -> None:
-        nonlocal timer
-        timer = tpio.Timer(call, period, period=period)
-        result(over)
-
-    timer: tpio.Timer
     begin = time.perf_counter()
-    timed(run)
+    timer = tpio.Timer(call, period, period=period)
+    timed(result, over)
     for number, called in enumerate(times, 1):
         if called - begin < number * period:
             raise AssertionError(f"call {number} of a timer was early")
