@@ -137,12 +137,11 @@ cdef class Handle:
                 self.owner = obj  # keeps it open
 
     def _bind(self, value, pool, owns):
-        cdef PoolBase where = default_pool() if pool is None else pool
+        cdef PoolBase where = pool_of(pool)
         cdef HANDLE file = <HANDLE><uintptr_t>value
         cdef unsigned flags = TPIO_OWNS if owns else 0
         cdef core.tpio_bind_error why
         cdef DWORD state = 0, error
-        where.require_open()
         cdef int socket_type = 0
         self.type = file_type(file, &socket_type)
         self.datagrams = self.type == FILE_TYPE_SOCKET and socket_type != SOCK_STREAM

@@ -219,6 +219,19 @@ def default_pool():
     return _default_pool
 
 
+cpdef PoolBase pool_of(object pool):
+    """The pool, or the default one for None; raises at once when it is none, or closed."""
+    cdef PoolBase where
+    if pool is None:
+        where = default_pool()
+    elif isinstance(pool, PoolBase):
+        where = pool
+    else:
+        raise TypeError(f"a tpio.Pool is needed, not {type(pool).__name__!r}")
+    where.require_open()
+    return where
+
+
 # ---- functions ------------------------------------------------------------------------------------------------------
 
 cdef core.tpio_tail_fn on_work(core.tpio_op *op) noexcept nogil:
@@ -296,7 +309,7 @@ def call_after(callback, seconds, window, pool):
     """sleep(), with a done callback that is there from the beginning: it never runs inside this call."""
     cdef double length = _seconds(seconds, "the length of a sleep")
     cdef double late = min(_seconds(window, "the window"), 4e6)
-    cdef PoolBase where = default_pool() if pool is None else pool
+    cdef PoolBase where = pool_of(pool)
     cdef FutureBase future = where.launch(NOTHING)
     if callback is not None:
         future.shared = True
@@ -319,7 +332,7 @@ def wait(handle, timeout=None, *, pool=None):
     https://learn.microsoft.com/windows/win32/api/threadpoolapiset/nf-threadpoolapiset-setthreadpoolwait
     """
     cdef DWORD milliseconds = INFINITE
-    cdef PoolBase where = default_pool() if pool is None else pool
+    cdef PoolBase where = pool_of(pool)
     cdef FutureBase future
     cdef HANDLE object
     cdef DWORD signalled
@@ -333,7 +346,6 @@ def wait(handle, timeout=None, *, pool=None):
         raise ValueError("a mutex cannot be waited for: it would belong to a thread of the pool, which cannot release it")
     if kind not in _WAITABLE:
         raise ValueError(f"an object of type {kind} cannot be waited for")
-    where.require_open()
     if milliseconds == 0:  # just a look
         signalled = WaitForSingleObject(object, 0)
         if signalled == WAIT_FAILED:

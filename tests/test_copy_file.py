@@ -199,6 +199,9 @@ def test_errors_of_opening_are_raised_at_once_and_leave_nothing_open(source, tmp
             tpio.copy_file(source, tmp_path / "target", **options)
     with pytest.raises(TypeError, match="callable"):
         tpio.copy_file(source, tmp_path / "target", progress=5)
+    for options in ({"depth": 1.5}, {"block": 1.5}, {"depth": "8"}, {"block": None}, {"pool": 5}):
+        with pytest.raises(TypeError):
+            tpio.copy_file(source, tmp_path / "target", **options)
     assert not (tmp_path / "target").exists()
     assert source.read_bytes() == DATA
     os.unlink(source)

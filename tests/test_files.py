@@ -231,6 +231,9 @@ def test_truncate_cuts_and_extends(path):
         assert file.read(100, 0).result(WAIT) == b"1234\0\0"
         with pytest.raises(ValueError, match="negative"):
             file.truncate(-1)
+        for bad in (1.5, "1", None):
+            with pytest.raises(TypeError):
+                file.truncate(bad)
         file.truncate(5 * GIB)
         assert file.size() == 5 * GIB
         file.truncate(0)

@@ -354,6 +354,13 @@ def test_bad_limits_are_refused(limit):
         tpio.PipeListener(pipe_name(), max_instances=limit)
 
 
+@pytest.mark.parametrize("limit", [1.5, "1"])
+def test_limits_are_integers(limit):
+    for options in ({"max_instances": limit}, {"listening": limit}):
+        with pytest.raises(TypeError):
+            tpio.PipeListener(pipe_name(), **options)
+
+
 @pytest.mark.parametrize("timeout", [-1, float("nan")])
 def test_bad_timeouts_are_refused(timeout):
     with pytest.raises(ValueError, match="timeout"):

@@ -570,6 +570,8 @@ def test_a_command_of_the_wrong_type(args):
         ({"": "x"}, ValueError),
         ({"A": 1}, TypeError),
         ({b"A": b"x"}, TypeError),
+        ([("A", "x")], TypeError),
+        ("A=x", TypeError),
     ],
 )
 def test_an_environment_that_is_none(env, error):

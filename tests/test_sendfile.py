@@ -189,8 +189,9 @@ def test_bad_arguments_are_refused_at_once(pair, file):
         for bad in ((-1, None), (0, -1)):
             with pytest.raises(ValueError, match="negative"):
                 sender.sendfile(source, *bad)
-        with pytest.raises(TypeError):
-            sender.sendfile(source, "0")
+        for bad in (("0",), (1.5,), (0, 1.5), (0, "1")):
+            with pytest.raises(TypeError):
+                sender.sendfile(source, *bad)
     for no_file in (None, "name", 1.5):
         with pytest.raises(TypeError):
             sender.sendfile(no_file)

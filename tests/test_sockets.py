@@ -469,6 +469,15 @@ def test_bad_addresses_are_refused_at_once(address, error):
         sock.connect(address)
 
 
+@pytest.mark.parametrize("address", [("127.0.0.1",), (None, 80), None, 80, ["127.0.0.1", 80], ()])
+def test_what_is_no_host_and_port_is_refused_at_once(address):
+    submitted = tpio.default_pool().stats().submitted
+    for use in (tpio.open_connection, tpio.listen):
+        with pytest.raises(TypeError, match=r"an address is a tuple|a host is a str"):
+            use(address)
+    assert tpio.default_pool().stats().submitted == submitted
+
+
 # ---- sockets of the standard library
 
 

@@ -114,7 +114,7 @@ class File(FileHandle):
 
     def truncate(self, n: int) -> None:
         """Makes the file n bytes long: cuts it, or extends it with zeros. Blocks."""
-        if n < 0:
+        if operator.index(n) < 0:
             raise ValueError("the size must not be negative")
         _tpio.set_file_size(self.fileno(), n)
 
@@ -146,11 +146,12 @@ def open(
         raise ValueError(f"invalid mode {mode!r}: one of {', '.join(_MODES)}")
     if not set(share) <= set(_SHARES):
         raise ValueError(f"invalid share {share!r}: letters of 'rwd'")
+    where = _tpio.pool_of(pool)  # before a file is made or emptied
     access, disposition = _MODES[mode]
     sharing = sum(_SHARES[letter] for letter in set(share))
     handle = _tpio.create_file(name, access, sharing, disposition, flags | FILE_FLAG_OVERLAPPED)
     try:
-        file = File(handle, pool=pool, name=name)
+        file = File(handle, pool=where, name=name)
     except BaseException:
         _tpio.close_handle(handle)
         raise
@@ -226,7 +227,7 @@ def copy_file(
     dst is made anew or overwritten, and after an error or a cancel incomplete. progress(copied, total) is called after
     each block, one call at a time, on pool threads. Errors of opening are raised at once.
     """
-    if depth < 1 or block < 1:
+    if operator.index(depth) < 1 or operator.index(block) < 1:
         raise ValueError("depth and block must be positive")
     if progress is not None and not callable(progress):
         raise TypeError(f"progress must be callable, not {type(progress).__name__!r}")

@@ -5,6 +5,7 @@ Windows' anonymous pipes cannot do overlapped I/O; ours are named pipes with a n
 
 from __future__ import annotations
 
+import operator
 import os
 import re
 import secrets
@@ -19,7 +20,7 @@ from typing import Any, Literal, Self
 
 from . import _tpio
 from ._steps import CANCELLED, FAILED, FINISHED
-from ._tpio import Future, PipeHandle, Pool, default_pool
+from ._tpio import Future, PipeHandle, Pool, default_pool, pool_of
 
 GENERIC_READ, GENERIC_WRITE = 0x80000000, 0x40000000
 # Both without FILE_CREATE_PIPE_INSTANCE: what a client needs, and what is not enough to pose as the server.
@@ -205,16 +206,16 @@ class PipeListener:
         security: str | Iterable[str] | None = None,
         pool: Pool | None = None,
     ) -> None:
-        if max_instances is not None and not 1 <= max_instances <= 254:
+        if max_instances is not None and not 1 <= operator.index(max_instances) <= 254:
             raise ValueError("max_instances must be 1 to 254, or None")
-        if not 1 <= listening <= 254:
+        if not 1 <= operator.index(listening) <= 254:
             raise ValueError("listening must be 1 to 254")
         self.name = full_name(name)
         self._message = message
         self._most = max_instances
         self._wanted = listening
         self._security = _descriptor(security)
-        self._pool = pool if pool is not None else default_pool()
+        self._pool = pool_of(pool)
         self._lock = threading.Lock()
         self._listening: set[Pipe] = set()  # the instances that wait for a client
         self._seats: set[object] = set()  # one for each connection that is open
@@ -439,12 +440,14 @@ def open_pipe(name: str, *, timeout: float | None = None, pool: Pool | None = No
     full = full_name(name)
     if timeout is not None and not timeout >= 0:
         raise ValueError("the timeout must not be negative")
+    where = pool_of(pool)
+    deadline = None if timeout is None else time.monotonic() + timeout
     future: Future[Pipe] = Future()
     waiting = _Waiting()
 
     def connect() -> None:
         try:
-            instance = _open_client(full, timeout, waiting, pool)
+            instance = _open_client(full, deadline, waiting, where)
         except BaseException as error:
             future._end(FAILED, error)
         else:
@@ -491,9 +494,8 @@ class _Waiting:
                 self._thread = 0
 
 
-def _open_client(name: str, timeout: float | None, waiting: _Waiting, pool: Pool | None) -> Pipe | None:
-    where = default_pool() if pool is None else pool
-    handle = _open_client_handle(name, timeout, waiting, where)
+def _open_client(name: str, deadline: float | None, waiting: _Waiting, pool: Pool) -> Pipe | None:
+    handle = _open_client_handle(name, deadline, waiting, pool)
     if handle is None:
         return None
     try:
@@ -502,12 +504,11 @@ def _open_client(name: str, timeout: float | None, waiting: _Waiting, pool: Pool
     except BaseException:
         _tpio.close_handle(handle)
         raise
-    return _own(handle, where)
+    return _own(handle, pool)
 
 
-def _open_client_handle(name: str, timeout: float | None, waiting: _Waiting, pool: Pool) -> int | None:
-    """Blocks until there is an instance; None: cancelled, or the pool is closed."""
-    deadline = None if timeout is None else time.monotonic() + timeout
+def _open_client_handle(name: str, deadline: float | None, waiting: _Waiting, pool: Pool) -> int | None:
+    """Blocks until there is an instance; None: cancelled, or the pool is closed. deadline: by time.monotonic()."""
     flags = FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION
     while not waiting.cancelled and not pool.closed:
         try:

@@ -308,6 +308,8 @@ def _handle_of(obj: Any) -> int:
 def _environment(env: Mapping[str, str] | None) -> str | None:
     if env is None:
         return None
+    if not isinstance(env, Mapping):
+        raise TypeError(f"an environment is a mapping, not {type(env).__name__!r}")
     entries = {}
     for name, value in env.items():
         if not (isinstance(name, str) and isinstance(value, str)):

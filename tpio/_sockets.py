@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import socket
 from collections import deque
@@ -10,7 +11,7 @@ from typing import Any, overload
 
 from . import _tpio
 from ._steps import Steps, steps, with_timeout
-from ._tpio import Future, Pool, SocketHandle, default_pool
+from ._tpio import Future, Pool, SocketHandle, default_pool, pool_of
 
 Address = Any  # what the socket module takes and gives for the family; for AF_UNIX a path
 
@@ -223,7 +224,7 @@ class Socket(SocketHandle):
         https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-transmitfile
         """
         self._require_open()
-        if offset < 0 or (count is not None and count < 0):
+        if operator.index(offset) < 0 or (count is not None and operator.index(count) < 0):
             raise ValueError("offset and count must not be negative")
         handle = _tpio.handle_value(file)
         if not _tpio.is_disk_file(handle):
@@ -351,7 +352,7 @@ def getaddrinfo(
     pool: Pool | None = None,
 ) -> Future[list[Any]]:
     """socket.getaddrinfo on a thread of the pool: Future of its list."""
-    return (pool or default_pool()).submit(socket.getaddrinfo, host, port, family, type, proto, flags)
+    return pool_of(pool).submit(socket.getaddrinfo, host, port, family, type, proto, flags)
 
 
 def listen(
@@ -365,7 +366,7 @@ def listen(
     if isinstance(address, (str, os.PathLike)):
         family = AF_UNIX
     elif family is None:
-        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        family = socket.AF_INET6 if ":" in _host_and_port(address)[0] else socket.AF_INET
     if family != AF_UNIX and not _tpio.is_numeric(family, address):
         address = socket.getaddrinfo(address[0], address[1], family, socket.SOCK_STREAM)[0][4]
     sock = Socket(family, socket.SOCK_STREAM, pool=pool)
@@ -391,8 +392,17 @@ def open_connection(address: Address, *, timeout: float | None = None, pool: Poo
         return with_timeout(
             _open_path(Socket(AF_UNIX, pool=pool), packed), timeout, f"connecting to {os.fspath(address)}"
         )
-    host, port = address[0], address[1]
-    return with_timeout(_open_connection(host, port, pool), timeout, f"connecting to {host}:{port}")
+    host, port = _host_and_port(address)
+    return with_timeout(_open_connection(host, port, pool_of(pool)), timeout, f"connecting to {host}:{port}")
+
+
+def _host_and_port(address: Any) -> tuple[Any, Any]:
+    if not isinstance(address, tuple) or not 2 <= len(address) <= 4:
+        raise TypeError(f"an address is a tuple (host, port), not {address!r}")
+    host, port = address[:2]
+    if not isinstance(host, str):
+        raise TypeError(f"a host is a str, not {type(host).__name__!r}")
+    return host, port
 
 
 @steps
@@ -406,8 +416,8 @@ def _open_path(sock: Socket, packed: bytes) -> Steps[Socket]:
 
 
 @steps
-def _open_connection(host: str, port: int, pool: Pool | None) -> Steps[Socket]:
-    found = yield (pool or default_pool()).submit(socket.getaddrinfo, host, port, socket.AF_UNSPEC, socket.SOCK_STREAM)
+def _open_connection(host: str, port: int, pool: Pool) -> Steps[Socket]:
+    found = yield pool.submit(socket.getaddrinfo, host, port, socket.AF_UNSPEC, socket.SOCK_STREAM)
     last: OSError = OSError(f"no address for {host!r}")
     for family, kind, proto, _, resolved in found:
         try:
