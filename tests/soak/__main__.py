@@ -17,16 +17,21 @@ import sys
 import threading
 import time
 import traceback
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # tests/, for support
 
 import support
 import tpio
+import tpio.aio
 
-from . import load, meter
+from . import counting, load, meter
+from .base import WAIT, scenario, tally, workspace
 
-THREADS, TASKS = 6, 8
+THREADS, TASKS = 6, 5  # tasks of each loop
+BURST = 160  # more threads than a peak of the load brings
 WARM_UP = 3  # rounds: until caches, the system's threads and the allocator have their size
 
 
@@ -35,7 +40,7 @@ class Soak:
         self.seed = seed
         self.failures: list[str] = []
         self.samples: list[meter.Sample] = []
-        self.loop: asyncio.AbstractEventLoop | None = None
+        self.loops: list[asyncio.AbstractEventLoop] = []
         self.began = time.monotonic()
         sys.unraisablehook = self._unraisable
         threading.excepthook = lambda args: self.fail(args.exc_value)
@@ -50,16 +55,29 @@ class Soak:
 
     # ---- one round
 
+    def _fill_pool(self) -> None:
+        """Wine keeps as many threads as there ever was work for at once, and under steady load never lets one go: the
+        peaks of chance would look like growth. After this there are more than any of them needs."""
+        barrier = threading.Barrier(BURST)
+        for function in [tpio.default_pool().submit(barrier.wait, WAIT) for _ in range(BURST)]:
+            function.result(WAIT)
+
     def run_round(self, number: int, end: float) -> None:
+        if support.wine:
+            self._fill_pool()
         workers = [
             threading.Thread(target=self._work, args=(random.Random(f"{self.seed}/{number}/{index}"), end), daemon=True)
             for index in range(THREADS)
         ]
-        workers.append(threading.Thread(target=self._loop, args=(number, end), daemon=True))
+        self.loops = []
+        workers += [
+            threading.Thread(target=self._loop, args=(f"{number}/{factory.__module__}", factory, end), daemon=True)
+            for factory in (asyncio.ProactorEventLoop, tpio.aio.EventLoop)
+        ]
         for worker in workers:
             worker.start()
         for worker in workers:
-            worker.join(end - time.monotonic() + load.WAIT + 20)
+            worker.join(end - time.monotonic() + WAIT + 20)
             if worker.is_alive():
                 self._explain_hang()
                 self.fail(f"round {number}: a worker hangs")
@@ -68,39 +86,46 @@ class Soak:
     def _explain_hang(self) -> None:
         faulthandler.dump_traceback(all_threads=True)
         print([(pool, pool.stats()) for pool in support.pools()], flush=True)
-        if self.loop is not None and not self.loop.is_closed():
-            print(f"the loop has {len(self.loop._ready)} ready and {len(self.loop._scheduled)} scheduled", flush=True)
-            for task in asyncio.all_tasks(self.loop):
+        for loop in self.loops:
+            if loop.is_closed():
+                continue
+            print(f"{loop!r} has {len(loop._ready)} ready and {len(loop._scheduled)} scheduled", flush=True)
+            for task in asyncio.all_tasks(loop):
                 print(f"{task._fut_waiter!r}", flush=True)
                 task.print_stack()
 
     def _work(self, chance: random.Random, end: float) -> None:
         while time.monotonic() < end and not self.failures:
-            scenario = chance.choices(load.SCENARIOS, [weight for _, weight in load.SCENARIOS])[0][0]
-            started = chance.getstate()
+            chosen = chance.choices(load.SCENARIOS, [weight for _, weight in load.SCENARIOS])[0][0]
+            scenario.set(chosen.__name__)
             try:
-                scenario(chance)
-                load.tally.count(scenario.__name__)
+                chosen(chance)
+                tally.count()
             except BaseException as error:
-                self.fail(error, f"in {scenario.__name__}; state {hash(started):#x}")
+                self.fail(error, f"in {chosen.__name__}")
 
-    def _loop(self, number: int, end: float) -> None:
+    def _loop(self, name: str, factory: Callable[[], asyncio.AbstractEventLoop], end: float) -> None:
+        ours = factory is tpio.aio.EventLoop
+        tasks = load.TASKS + load.ASYNCIO_TASKS if ours else load.TASKS
+
         async def task(index: int) -> None:
-            chance = random.Random(f"{self.seed}/{number}/task {index}")
+            chance = random.Random(f"{self.seed}/{name}/task {index}")
             while time.monotonic() < end and not self.failures:
-                scenario = chance.choice(load.TASKS)
+                chosen = chance.choice(tasks)
+                scenario.set(f"{chosen.__name__} ({'tpio.aio' if ours else 'asyncio'})")
                 try:
-                    await scenario(chance)
-                    load.tally.count(scenario.__name__)
+                    await chosen(chance)
+                    tally.count()
                 except BaseException as error:
-                    self.fail(error, f"in {scenario.__name__}")
+                    self.fail(error, f"in {chosen.__name__}")
 
         async def main() -> None:
-            self.loop = asyncio.get_running_loop()
+            self.loops.append(asyncio.get_running_loop())
             await asyncio.gather(*(task(index) for index in range(TASKS)))
 
         try:
-            asyncio.run(main())
+            with asyncio.Runner(loop_factory=factory) as runner:
+                runner.run(main())
         except BaseException as error:
             self.fail(error, "in the loop")
 
@@ -109,26 +134,43 @@ class Soak:
     def settle(self, number: int) -> None:
         def settled() -> bool:
             gc.collect()
-            return support.pending() == 0 and support.bound_handles() == 0 and load.tally.started == load.tally.ended
+            return support.pending() == 0 and support.bound_handles() == 0 and tally.started == tally.ended
 
-        if not support.eventually(settled, load.WAIT):
+        if not support.eventually(settled, WAIT):
             self.fail(
                 f"round {number}: pending {support.pending()}, handles {support.bound_handles()}, futures "
-                f"{load.tally.started} started, {load.tally.ended} ended: {[pool.stats() for pool in support.pools()]}"
+                f"{tally.started} started, {tally.ended} ended: {[pool.stats() for pool in support.pools()]}"
             )
-        if load.tally.doubled:
-            self.fail(f"round {number}: {load.tally.doubled} futures called back more than once")
+        if tally.doubled:
+            self.fail(f"round {number}: {tally.doubled} futures called back more than once")
         stats = tpio.default_pool().stats()
         if stats.submitted != stats.completed + stats.cancelled + stats.failed:
             self.fail(f"round {number}: {stats}")
         sample = meter.take(time.monotonic() - self.began)
         self.samples.append(sample)
-        tally = load.tally
         print(
             f"{sample.seconds:7.0f} s  {sum(tally.scenarios.values()):8} scenarios  {stats.submitted:10} operations  "
-            f"{stats.cancelled:8} cancelled  {tally.bytes / 1e6:9.1f} MB compared  "
-            f"memory {sample.memory / 1e6:7.1f} MB  handles {sample.handles:4}  threads {sample.threads:3}  "
+            f"{stats.cancelled:8} cancelled  {sum(tally.compared.values()) / 1e6:9.1f} MB compared  "
+            f"memory {sample.memory / 1e6:7.1f} MB  handles {sample.handles:4}  threads {sample.threads:3}, {stats.threads} of the default pool  "
             f"Python objects {sample.objects}",
+            flush=True,
+        )
+
+    def report(self) -> None:
+        def listed(counter: Counter[str]) -> str:
+            return ", ".join(f"{name} {count:,}" for name, count in sorted(counter.items()))
+
+        stats = tpio.default_pool().stats()
+        print(f"scenarios, {sum(tally.scenarios.values()):,}: {listed(tally.scenarios)}")
+        print(f"operations begun by them, {sum(counting.begun.values()):,}: {listed(counting.begun)}")
+        print(f"bytes compared, {sum(tally.compared.values()):,}: {listed(tally.compared)}")
+        print(
+            f"the default pool: {stats.submitted:,} submitted, {stats.completed:,} completed, {stats.cancelled:,} "
+            f"cancelled, {stats.failed:,} failed, {stats.pending} pending, {stats.handles} handles bound"
+        )
+        print(
+            f"futures followed: {tally.started:,}; callbacks that never came: {tally.started - tally.ended}, "
+            f"that came twice: {tally.doubled}; failures: {len(self.failures)}",
             flush=True,
         )
 
@@ -138,6 +180,9 @@ class Soak:
             print("too short to judge whether memory, handles and threads are flat", flush=True)
             return
         third = len(samples) // 3
+        for what in ("memory", "handles", "threads", "objects"):
+            begin, end = getattr(samples[0], what), getattr(samples[-1], what)
+            print(f"{what}: {begin} after the warm-up, {end} at the end", flush=True)
         allowed = {"memory": (1.10, 8e6), "handles": (1.0, 12), "threads": (1.0, 4), "objects": (1.05, 2000)}
         for what, (factor, more) in allowed.items():
             first = statistics.median(getattr(sample, what) for sample in samples[:third])
@@ -152,9 +197,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="dev.py soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
-    parser.add_argument("--round", type=float, default=30, help="seconds between two looks at what is left")
+    parser.add_argument("--round", type=float, help="seconds between two looks at what is left (default: 30 or less)")
     parser.add_argument("--only", help="scenarios, by their names, separated by commas")
     options = parser.parse_args()
+    options.round = options.round or min(30, options.minutes * 60 / 18)  # enough of them to judge
+    counting.install()
     if options.only:
         load.choose(options.only)
     print(f"soak: Python {sys.version.split()[0]}, seed {options.seed}, {options.minutes:g} minutes", flush=True)
@@ -162,17 +209,15 @@ def main() -> int:
     soak = Soak(options.seed)
     end = time.monotonic() + options.minutes * 60
     number = 0
-    with load.workspace():
+    with workspace():
         while time.monotonic() < end and not soak.failures:
-            faulthandler.dump_traceback_later(options.round + load.WAIT + 30)  # who hangs?
+            faulthandler.dump_traceback_later(options.round + WAIT + 30)  # who hangs?
             soak.run_round(number, min(end, time.monotonic() + options.round))
             soak.settle(number)
             faulthandler.cancel_dump_traceback_later()
             number += 1
     soak.judge()
-    print(
-        "scenarios: " + ", ".join(f"{name} {count}" for name, count in sorted(load.tally.scenarios.items())), flush=True
-    )
+    soak.report()
     print(f"soak: {'FAILED' if soak.failures else 'clean'}, seed {options.seed}", flush=True)
     return 1 if soak.failures else 0
 
