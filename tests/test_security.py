@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from ctypes import wintypes
 
 import pytest
@@ -76,6 +77,151 @@ def test_a_named_pipe_is_for_the_current_user_alone():
         only_the_owner_may(descriptor(server.fileno()))
         if not wine:
             assert "D:P(" in descriptor(server.fileno())
+
+
+# ---- what the system itself says, asked with another token
+
+TOKEN_DUPLICATE, TOKEN_QUERY, TOKEN_IMPERSONATE = 2, 8, 4
+FILE_GENERIC_READ, FILE_GENERIC_WRITE, FILE_ALL_ACCESS = 0x120089, 0x120116, 0x1F01FF
+STRANGER = "S-1-5-21-1111111111-2222222222-3333333333-1001"
+
+kernel32.GetCurrentProcess.restype = kernel32.GetCurrentThread.restype = wintypes.HANDLE
+advapi32.OpenProcessToken.argtypes = [wintypes.HANDLE, wintypes.DWORD, ctypes.c_void_p]
+advapi32.CreateRestrictedToken.argtypes = [
+    wintypes.HANDLE,
+    wintypes.DWORD,
+    *[wintypes.DWORD, ctypes.c_void_p] * 3,
+    ctypes.c_void_p,
+]
+advapi32.DuplicateToken.argtypes = [wintypes.HANDLE, ctypes.c_int, ctypes.c_void_p]
+advapi32.ConvertStringSidToSidW.argtypes = [ctypes.c_wchar_p, ctypes.c_void_p]
+advapi32.ConvertStringSecurityDescriptorToSecurityDescriptorW.argtypes = [
+    ctypes.c_wchar_p,
+    wintypes.DWORD,
+    *[ctypes.c_void_p] * 2,
+]
+kernel32.LocalFree.argtypes = [ctypes.c_void_p]
+advapi32.AccessCheck.argtypes = [ctypes.c_void_p, wintypes.HANDLE, wintypes.DWORD, *[ctypes.c_void_p] * 5]
+advapi32.ImpersonateAnonymousToken.argtypes = [wintypes.HANDLE]
+
+
+class SidAndAttributes(ctypes.Structure):
+    _fields_ = (("sid", ctypes.c_void_p), ("attributes", wintypes.DWORD))
+
+
+def succeeds(ok):
+    if not ok:
+        raise ctypes.WinError(ctypes.get_last_error())
+
+
+@contextmanager
+def token_of(who):
+    """An impersonation token: of this user, or of one who is in the same groups and is not this user."""
+    process, token, made = (wintypes.HANDLE() for _ in range(3))
+    succeeds(
+        advapi32.OpenProcessToken(kernel32.GetCurrentProcess(), TOKEN_DUPLICATE | TOKEN_QUERY, ctypes.byref(process))
+    )
+    opened = [process]
+    try:
+        if who == "somebody else":
+            me = SidAndAttributes()
+            succeeds(advapi32.ConvertStringSidToSidW(_tpio.user_sid(), ctypes.byref(me)))
+            try:
+                succeeds(
+                    advapi32.CreateRestrictedToken(
+                        *(process, 0, 1, ctypes.byref(me), 0, None, 0, None), ctypes.byref(token)
+                    )
+                )
+            finally:
+                kernel32.LocalFree(me.sid)
+            opened.append(token)
+        impersonation_level = 2
+        succeeds(advapi32.DuplicateToken(opened[-1], impersonation_level, ctypes.byref(made)))
+        opened.append(made)
+        yield made
+    finally:
+        for each in opened:
+            _tpio.close_handle(each.value)
+
+
+def granted(handle, token, wanted, *, change=str):
+    """What the system would give to whoever has the token, if the descriptor (as SDDL) were changed so."""
+    found = ctypes.c_void_p()
+    text = change(f"{descriptor(handle)}G:{_tpio.user_sid()}")  # AccessCheck demands a group
+    succeeds(advapi32.ConvertStringSecurityDescriptorToSecurityDescriptorW(text, 1, ctypes.byref(found), None))
+    try:
+        return access_check(found, token, wanted)
+    finally:
+        kernel32.LocalFree(found)
+
+
+def access_check(found, token, wanted):
+    generic = (wintypes.DWORD * 4)(FILE_GENERIC_READ, FILE_GENERIC_WRITE, 0x1200A0, FILE_ALL_ACCESS)
+    privileges, length = ctypes.create_string_buffer(400), wintypes.DWORD(400)
+    given, ok = wintypes.DWORD(), wintypes.BOOL()
+    succeeds(
+        advapi32.AccessCheck(
+            *(found, token, wanted, generic, privileges),
+            *(ctypes.byref(length), ctypes.byref(given), ctypes.byref(ok)),
+        )
+    )
+    return given.value if ok else 0
+
+
+RIGHTS = [FILE_GENERIC_READ, FILE_GENERIC_WRITE, FILE_ALL_ACCESS, 1, 2, 4]
+
+
+@pytest.mark.parametrize("wanted", RIGHTS)
+def test_the_system_gives_a_named_pipe_to_the_current_user(wanted):
+    server, client = named_pair()
+    with closing(server, client), token_of("this user") as token:
+        assert granted(server.fileno(), token, wanted) == wanted
+
+
+@pytest.mark.parametrize("wanted", RIGHTS)
+def test_the_system_refuses_a_named_pipe_of_another_user(wanted):
+    """The same descriptor, as a stranger's process would have made it: what we are to it, others are to ours."""
+
+    def strange(sddl):
+        if _tpio.user_sid() not in sddl.partition("D:")[2]:
+            pytest.skip("the system abbreviates the user")
+        return sddl.replace(_tpio.user_sid(), STRANGER)
+
+    server, client = named_pair()
+    with closing(server, client), token_of("this user") as token:
+        assert granted(server.fileno(), token, wanted, change=strange) == 0
+
+
+@pytest.mark.skipif(wine, reason="Wine does not take the user's own SID out of a restricted token")
+@pytest.mark.parametrize("wanted", RIGHTS)
+def test_the_system_refuses_a_named_pipe_to_who_is_not_the_current_user(wanted):
+    server, client = named_pair()
+    with closing(server, client), token_of("somebody else") as token:
+        assert granted(server.fileno(), token, wanted) == 0
+
+
+def test_the_system_gives_others_what_they_were_given_and_no_more():
+    with tpio.PipeListener(pipe_name(), security=["WD"]) as listener:
+        client = tpio.open_pipe(listener.name)
+        with client.result(WAIT), listener.accept().result(WAIT) as server, token_of("this user") as token:
+
+            def strange(sddl):
+                return sddl.replace(_tpio.user_sid(), STRANGER)
+
+            assert granted(server.fileno(), token, FILE_GENERIC_READ, change=strange) == FILE_GENERIC_READ
+            for more in (FILE_ALL_ACCESS, 4):  # 4: to make another instance, as the server does
+                assert granted(server.fileno(), token, more, change=strange) == 0
+
+
+@pytest.mark.skipif(wine, reason="Wine: anonymous impersonation is not implemented, and pipes have no access check")
+def test_an_anonymous_client_is_refused():
+    with tpio.PipeListener(pipe_name()) as listener:
+        succeeds(advapi32.ImpersonateAnonymousToken(kernel32.GetCurrentThread()))
+        try:
+            with pytest.raises(PermissionError):
+                open(listener.name, "r+b", buffering=0)
+        finally:
+            advapi32.RevertToSelf()
 
 
 @pytest.mark.parametrize("inherit", [None, "read", "write"])
@@ -159,6 +305,32 @@ def test_a_name_that_somebody_has_is_refused():
             tpio.PipeListener(listener.name)
 
 
+def test_a_name_that_somebody_was_faster_to_take_is_refused():
+    """A squatter who waits for our clients; he leaves no room for another instance, as the first one decides that."""
+    name = "\\\\.\\pipe\\" + pipe_name()
+    squatter = _tpio.create_named_pipe(
+        name, "rw", first=True, message=False, instances=1, buffer_size=100, sddl="D:(A;;GA;;;WD)"
+    )
+    try:
+        with pytest.raises(OSError, match=r"WinError (5|231)\]"):
+            tpio.PipeListener(name)
+    finally:
+        _tpio.close_handle(squatter)
+
+
+@pytest.mark.skipif(wine, reason="Wine does not enforce FILE_FLAG_FIRST_PIPE_INSTANCE")
+def test_a_name_whose_squatter_leaves_room_is_refused_too():
+    name = "\\\\.\\pipe\\" + pipe_name()
+    squatter = _tpio.create_named_pipe(
+        name, "rw", first=True, message=False, instances=255, buffer_size=100, sddl="D:(A;;GA;;;WD)"
+    )
+    try:
+        with pytest.raises(PermissionError):
+            tpio.PipeListener(name)
+    finally:
+        _tpio.close_handle(squatter)
+
+
 @pytest.mark.skipif(wine, reason="Wine has no pipes of other machines")
 def test_clients_from_the_network_are_refused():
     with tpio.PipeListener(pipe_name()) as listener:
@@ -199,6 +371,27 @@ def test_a_listening_socket_is_alone_at_its_address():
         thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with pytest.raises(OSError, match=r"WinError (10013|10048)"):
             thief.bind(listener.getsockname())
+
+
+def test_every_client_of_a_pipe_says_that_it_may_be_identified_at_most(monkeypatch):
+    """Without these flags a server that is somebody else's could act in our name."""
+    identification_at_most = 0x00110000  # SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION
+    opened = []
+    create = _tpio.create_file
+
+    def spy(name, access, share, disposition, flags, **options):
+        opened.append((name, flags & 0x001F0000))
+        return create(name, access, share, disposition, flags, **options)
+
+    monkeypatch.setattr(_tpio, "create_file", spy)
+    with tpio.PipeListener(pipe_name()) as listener:
+        with tpio.open_pipe(listener.name).result(WAIT), listener.accept().result(WAIT):
+            pass
+    for inherit in (None, "read", "write"):
+        for end in tpio.pipe(inherit=inherit):
+            end.close()
+    assert len(opened) == 4
+    assert all(flags == identification_at_most for _, flags in opened), opened
 
 
 def test_a_server_may_know_its_client_but_not_act_in_its_name():

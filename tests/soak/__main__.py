@@ -151,7 +151,8 @@ class Soak:
         print(
             f"{sample.seconds:7.0f} s  {sum(tally.scenarios.values()):8} scenarios  {stats.submitted:10} operations  "
             f"{stats.cancelled:8} cancelled  {sum(tally.compared.values()) / 1e6:9.1f} MB compared  "
-            f"memory {sample.memory / 1e6:7.1f} MB  handles {sample.handles:4}  threads {sample.threads:3}, {stats.threads} of the default pool  "
+            f"memory {sample.memory / 1e6:7.1f} MB  handles {sample.handles:4}  "
+            f"threads {sample.threads:3}, {stats.threads} of the default pool  "
             f"Python objects {sample.objects}",
             flush=True,
         )

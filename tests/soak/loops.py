@@ -15,6 +15,7 @@ import tpio
 
 from .base import WAIT, Flow, flows, pick_size, tally
 
+
 async def _receive_impatiently(chance: random.Random, end: tpio.Handle, flow: Flow) -> None:
     """Every cancelled await leaves what it would have got to the next."""
     while True:

@@ -19,6 +19,7 @@ import tpio
 from .base import WAIT, maybe_follow, some_path, tally
 from .streams import tcp_pair
 
+
 def files(chance: random.Random) -> None:
     path = some_path(chance)
     block = chance.choice((512, 4096, 50000))

@@ -16,7 +16,8 @@ from typing import Any
 import support
 import tpio
 
-from .base import WAIT, LENGTH, Flow, flows, maybe_follow, outcome, pick_size, some_name, tally
+from .base import LENGTH, WAIT, Flow, flows, maybe_follow, outcome, pick_size, some_name, tally
+
 
 def _send(chance: random.Random, end: tpio.Handle, flow: Flow, total: int) -> None:
     pending: deque[tuple[tpio.Future[int], int]] = deque()
