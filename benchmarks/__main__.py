@@ -11,7 +11,7 @@ from pathlib import Path
 from . import harness, machine, peers, report
 from .rows import ROWS, make_data_file, make_directory
 
-FULL = harness.Plan(rounds=13, seconds=0.25)
+FULL = harness.Plan(rounds=11, seconds=0.2)
 QUICK = harness.Plan(rounds=5, seconds=0.08)
 
 
@@ -41,7 +41,7 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python dev.py bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: half a minute, more noise")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: a minute, more noise")
     parser.add_argument("--only", action="append", metavar="NAME", help="only rows with NAME in their name; repeatable")
     parser.add_argument("--rounds", type=int, metavar="N", help=f"turns of each peer (default {FULL.rounds})")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample to FILE")

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from .peers import Peer
 from .rows import Row
 
-SHORTEST = 64  # operations of one turn
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -84,10 +82,10 @@ def _run(row: Row, peer: Peer, operations: int) -> float:
 
 def _operations_for(row: Row, peer: Peer, seconds: float) -> int:
     """The number of operations that take about so long; warms the peer up by the way."""
-    operations = SHORTEST
+    operations = row.least
     while (took := _run(row, peer, operations)) < seconds / 4:
         operations *= max(2, min(16, int(seconds / 2 / took)))
-    return max(SHORTEST, int(operations * seconds / took))
+    return max(row.least, int(operations * seconds / took))
 
 
 def _failed(outcome: Outcome, peer: Peer, error: Exception, progress: Callable[[str], None]) -> None:

@@ -27,6 +27,7 @@ from typing import Any
 
 DATA_SIZE = 16 << 20
 DIRECTORY_SIZE = 1000
+SHORTEST = 64  # operations of one turn
 STRIDE = 7919  # blocks between one read and the next: prime, so that every block has its turn
 
 
@@ -42,6 +43,11 @@ class Row:
         """The row with the names of the data file and the directory, where it wants them."""
         wanted = {name: place for name, place in places.items() if name in self.parameters}
         return dataclasses.replace(self, parameters={**self.parameters, **wanted})
+
+    @property
+    def least(self) -> int:
+        """Operations of one turn: so many that there are once as many at the same time as the title says."""
+        return max(SHORTEST, self.parameters.get("together", 0))
 
     def in_unit(self, cost: float) -> float:
         return self.parameters["size"] / cost / 1e6 if self.unit == "MB/s" else cost * 1e6

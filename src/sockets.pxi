@@ -403,7 +403,7 @@ cdef class SocketHandle(Handle):
         return future.started(core.tpio_transmit(&future.op, self.native, <HANDLE>file, size, offset))
 
     def disconnect(self):
-        """Ends the connection once all that was sent is on its way: Future of None.
+        """Ends the connection once all that was sent is on its way: Future of None. The socket can only be closed then.
 
         https://learn.microsoft.com/windows/win32/api/mswsock/nc-mswsock-lpfn_disconnectex
         """

@@ -221,6 +221,7 @@ class Socket(SocketHandle):
         Future of the number of bytes sent, which is less than asked for when the file is shorter.
 
         file: a tpio.File or a file object of the standard library, of which the file position does not matter.
+        Windows' editions for workstations send two files at a time; a third one waits.
         https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-transmitfile
         """
         self._require_open()
