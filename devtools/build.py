@@ -10,9 +10,10 @@ import os
 import shutil
 import tomllib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from . import cache, native, pythons, system, tools, wine
+from . import cache, native, pythons, toolchains, tools, wine
 from .pythons import Version
 from .ui import run_quietly, say, step
 from .variants import PLAIN, Variant
@@ -27,6 +28,10 @@ class Cross:
     version: Version
     variant: Variant
 
+    @cached_property
+    def toolchain(self) -> toolchains.Gcc | toolchains.Msvc:
+        return (toolchains.Msvc if self.variant.msvc else toolchains.Gcc)(self.version)
+
     @property
     def suffix(self) -> str:
         return f".{self.version.abi}-win_amd64.pyd"
@@ -34,21 +39,17 @@ class Cross:
     def sysconfig(self) -> str:
         """The source of the module in which a Python for a foreign platform describes itself."""
         home = pythons.home(self.version)
-        compiler = f"ccache {system.CROSS_COMPILER}"
-        extra = " ".join([*(f"-D{define}" for define in self.variant.defines), *self.variant.gcc, _more_flags()])
+        extra = " ".join([*(f"-D{define}" for define in self.variant.defines), *self.variant.flags, _more_flags()])
         # The symbol table is dropped unless somebody wants to debug.
-        shared = f"{compiler} -shared {extra}" + ("" if "-g" in extra.split() else " -s")
-        # 3.11's pyconfig.h knows 64-bit Windows only by MSVC's macros.
-        defines = (
-            "-DPy_GIL_DISABLED=1" if self.version.free_threaded else "-DMS_WIN64" if self.version.name == "3.11" else ""
-        )
+        shared = f"{self.toolchain.linker} {extra}" + ("" if "-g" in extra.split() else " -s")
+        defines = "-DPy_GIL_DISABLED=1" if self.version.free_threaded else ""
         variables = {
-            "CC": compiler,
-            "CXX": f"ccache {system.CROSS_COMPILER.replace('gcc', 'g++')}",
+            "CC": self.toolchain.compiler,
+            "CXX": self.toolchain.compiler,  # there is no C++
             "LDSHARED": shared,
             "BLDSHARED": shared,
             "LDCXXSHARED": shared,
-            "CFLAGS": f"-O2 -fno-strict-aliasing {defines} {extra}",
+            "CFLAGS": f"-O2 -fno-strict-aliasing {self.toolchain.flags} {defines} {extra}",
             "CCSHARED": "",
             "AR": "x86_64-w64-mingw32-ar",
             "ARFLAGS": "rcs",
@@ -81,10 +82,8 @@ class Cross:
         """Adds the cross configuration to a copy of the sources."""
         home = pythons.home(self.version)
         (folder / "_sysconfigdata_cross.py").write_text(self.sysconfig())
-        # MinGW links against a DLL directly, without an import library.
-        (folder / "setup.cfg").write_text(
-            f"[build_ext]\ninclude_dirs = {home / 'include'}\nlink_objects = {home / self.version.dll}\n"
-        )
+        objects = " ".join(map(str, self.toolchain.link_objects))
+        (folder / "setup.cfg").write_text(f"[build_ext]\ninclude_dirs = {home / 'include'}\nlink_objects = {objects}\n")
 
 
 def site(version: Version, variant: Variant = PLAIN) -> Path:
@@ -188,9 +187,9 @@ def run_in_build_environment(version: Version, command: list[str], work: Path, v
         python = native.python(version)
         environment = {**os.environ, "CL": _msvc_flags(variant)}
     else:
-        system.need_cross_compiler()
         python = tools.venv("build")
         cross = Cross(version, variant)
+        cross.toolchain.need()
         cross.prepare(work)
         environment = cross.environment(work)
     return run_quietly(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from . import build, interpreter, pythons, system, tools, wine
+from . import build, interpreter, pythons, system, toolchains, tools, wine
 from .build import CHECKOUT
 from .ui import Failure, say
 
@@ -54,7 +54,7 @@ def _set_up() -> None:
     if not wine.NATIVE:
         system.need_cross_compiler()
         system.need("cppcheck", present=shutil.which("cppcheck") is not None)
-        system.need(system.MSVC_PACKAGE, "libwine-dev", present=_clang_cl() is not None and _WINE_HEADERS.exists())
+        toolchains.need_msvc_mode()
 
 
 def _ruff() -> str:
@@ -141,26 +141,17 @@ def _msvc_binding_commands() -> Iterator[Command]:
         yield _msvc("x86_64", *options, "--", build.generated_c())
 
 
-_WINE_HEADERS = Path("/usr/include/wine/wine")
-
-
 def _msvc(architecture: str, *arguments: object) -> Command:
-    compiler = _clang_cl()
+    compiler = toolchains.clang_cl()
     assert compiler is not None
-    headers = [part for name in ("msvcrt", "windows") for part in ("/imsvc", _WINE_HEADERS / name)]
-    # Wine's winnt.h declares an intrinsic in a way that clang refuses; under another name it does no harm.
     return [
         *(compiler, f"--target={architecture}-pc-windows-msvc", "-Xclang", "-nobuiltininc", "-fsyntax-only"),
-        *headers,
-        *_prefixed("/D", (*_DEFINES, "_InterlockedCompareExchange128=wine_InterlockedCompareExchange128")),
+        *(part for folder in toolchains.MSVC_HEADERS for part in ("/imsvc", folder)),
+        *_prefixed("/D", (*_DEFINES, *toolchains.MSVC_DEFINES)),
         *_prefixed("/I", _INCLUDES),
-        f"/FI{Path(__file__).with_name('wine_gaps.h')}",
+        f"/FI{toolchains.MSVC_GAPS}",
         *arguments,
     ]
-
-
-def _clang_cl() -> str | None:
-    return next(filter(None, (shutil.which(f"clang-cl{suffix}") for suffix in ("-16", "-18", "-19", ""))), None)
 
 
 def _core() -> list[Path]:

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 @dataclass(frozen=True)
 class Variant:
     help: str = ""
+    # Built by clang in its MSVC mode, not by GCC.
+    msvc: bool = False
     # Macros that every C file is compiled with: the core, the binding and the examples.
     defines: tuple[str, ...] = ()
-    # More flags for GCC, which builds for Windows elsewhere.
-    gcc: tuple[str, ...] = ()
+    # More flags for the compiler that builds for Windows elsewhere, GCC or clang.
+    flags: tuple[str, ...] = ()
     # For the processes of the run.
     environment: Mapping[str, str] = field(default_factory=dict)
     # On top of that, if the Python is a free-threaded one.
@@ -36,8 +38,9 @@ class Variant:
     def __add__(self, other: Variant) -> Variant:
         return Variant(
             help=" and ".join(filter(None, (self.help, other.help))),
+            msvc=self.msvc or other.msvc,
             defines=self.defines + other.defines,
-            gcc=self.gcc + other.gcc,
+            flags=self.flags + other.flags,
             environment={**self.environment, **other.environment},
             free_threaded={**self.free_threaded, **other.free_threaded},
             registry=self.registry + other.registry,
@@ -72,8 +75,14 @@ VARIANTS = {
     ),
     "--ubsan": Variant(
         "undefined behaviour in the C ends the process",
-        gcc=("-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"),
+        # GCC's words, which clang understands too.
+        flags=("-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"),
         on_windows="MSVC has no such check",
         planted=("signed_overflow",),
+    ),
+    "--msvc": Variant(
+        "built as MSVC would take the code, by clang",
+        msvc=True,
+        on_windows="every build is MSVC's",
     ),
 }

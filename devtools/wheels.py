@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import struct
 import subprocess
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import build, cache, interpreter
+from . import build, cache, dlls, interpreter
 from .pythons import Version
 from .ui import Failure, say, step
 
@@ -65,7 +64,7 @@ def check(wheel: Path) -> set[str]:
         names = set(archive.namelist())
         _check_contents(wheel.name, names)
         (extension,) = (name for name in names if name.endswith(".pyd"))
-        imports = dll_imports(archive.read(extension))
+        imports = dlls.imports(archive.read(extension))
     python_dll = f"python{wheel.name.split('-')[3].removeprefix('cp')}.dll"
     known = _SYSTEM_DLLS | _C_RUNTIME | {python_dll}
     strangers = {name for name in imports if name not in known and not name.startswith("api-ms-win-")}
@@ -87,30 +86,3 @@ def _check_contents(wheel: str, names: set[str]) -> None:
     extra = {name for name in names - files if ".dist-info/" not in name and not name.endswith(".pyd")}
     if extra:
         raise Failure(f"{wheel} contains {', '.join(sorted(extra))}, which no user needs")
-
-
-def dll_imports(image: bytes) -> set[str]:
-    """The names in the import table of a DLL (PE/COFF, 32 or 64 bit), in lower case."""
-    (header,) = struct.unpack_from("<I", image, 0x3C)
-    sections_count, optional_size = struct.unpack_from("<H12xH", image, header + 6)
-    optional = header + 24
-    (magic,) = struct.unpack_from("<H", image, optional)
-    directories = optional + (112 if magic == 0x20B else 96)
-    (import_table,) = struct.unpack_from("<I", image, directories + 8)
-    sections = [
-        struct.unpack_from("<4I", image, optional + optional_size + 40 * index + 8) for index in range(sections_count)
-    ]
-
-    def offset(address: int) -> int:
-        for virtual_size, start, raw_size, raw_start in sections:
-            if start <= address < start + max(virtual_size, raw_size):
-                return int(address - start + raw_start)
-        raise Failure("the extension's import table is damaged")
-
-    names = set()
-    entry = offset(import_table)
-    while (name := struct.unpack_from("<12xI", image, entry)[0]) != 0:
-        start = offset(name)
-        names.add(image[start : image.index(b"\0", start)].decode("ascii").lower())
-        entry += 20
-    return names

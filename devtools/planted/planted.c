@@ -6,7 +6,7 @@
 #include <limits.h>
 #include <stdlib.h>
 
-enum { SIZE = 100 };
+enum { BLOCK = 100 };
 
 static PyObject *signed_overflow(PyObject *module, PyObject *nothing)
 {
@@ -18,42 +18,42 @@ static PyObject *signed_overflow(PyObject *module, PyObject *nothing)
 
 static PyObject *write_past_end(PyObject *module, PyObject *nothing)
 {
-    volatile char *block = malloc(SIZE);
+    volatile char *block = malloc(BLOCK);
     (void)module;
     (void)nothing;
     if (block == NULL)
         return PyErr_NoMemory();
-    block[SIZE] = 1; /* and stays, since Wine looks behind living blocks only */
+    block[BLOCK] = 1; /* and stays, since Wine looks behind living blocks only */
     Py_RETURN_NONE;
 }
 
 static PyObject *write_past_object(PyObject *module, PyObject *nothing)
 {
-    volatile char *block = PyMem_Malloc(SIZE);
+    volatile char *block = PyMem_Malloc(BLOCK);
     (void)module;
     (void)nothing;
     if (block == NULL)
         return PyErr_NoMemory();
-    block[SIZE] = 1;
+    block[BLOCK] = 1;
     PyMem_Free((void *)block);
     Py_RETURN_NONE;
 }
 
 static PyObject *write_after_free(PyObject *module, PyObject *nothing)
 {
-    volatile char *block = malloc(SIZE);
+    volatile char *block = malloc(BLOCK);
     (void)module;
     (void)nothing;
     if (block == NULL)
         return PyErr_NoMemory();
     free((void *)block);
-    block[SIZE / 2] = 1;
+    block[BLOCK / 2] = 1;
     Py_RETURN_NONE;
 }
 
 static PyObject *free_twice(PyObject *module, PyObject *nothing)
 {
-    char *volatile block = malloc(SIZE);
+    char *volatile block = malloc(BLOCK);
     (void)module;
     (void)nothing;
     if (block == NULL)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from devtools import build, cache, cli, interpreter, pythons, testing, wheels, wine
+from devtools import build, cache, cli, dlls, interpreter, pythons, testing, toolchains, wine
 from devtools.findings import Sieve
 from devtools.noting import MARK
 from devtools.ui import Failure
@@ -35,22 +35,25 @@ def test_arguments_of_python_are_left_alone():
 
 
 def test_variants_are_taken_from_among_the_arguments_of_pytest_and_added_up(monkeypatch):
-    one, other = Variant(gcc=("-g",), planted=("a",)), Variant(defines=("X=1",), environment={"A": "b"}, planted=("b",))
+    one, other = (
+        Variant(flags=("-g",), planted=("a",)),
+        Variant(defines=("X=1",), environment={"A": "b"}, planted=("b",)),
+    )
     monkeypatch.setitem(VARIANTS, "--one", one)
     monkeypatch.setitem(VARIANTS, "--other", other)
     options = cli._parse(["-x", "--one", "-V", "3.13t", "--other", "tests/test_pipe.py"], leading_only=False)
     assert options.rest == ["-x", "tests/test_pipe.py"]
-    assert options.variant == Variant(gcc=("-g",), defines=("X=1",), environment={"A": "b"}, planted=("a", "b"))
+    assert options.variant == Variant(flags=("-g",), defines=("X=1",), environment={"A": "b"}, planted=("a", "b"))
 
 
 def test_variant_is_left_to_a_command_that_has_an_option_of_that_name(monkeypatch):
-    monkeypatch.setitem(VARIANTS, "--one", Variant(gcc=("-g",)))
+    monkeypatch.setitem(VARIANTS, "--one", Variant(flags=("-g",)))
     options = cli._parse(["--one", "3"], leading_only=False, variants=cli.COMMANDS["sim"].variants)
     assert options.rest == ["--one", "3"]
     assert options.variant == PLAIN
 
 
-@pytest.mark.parametrize("change", [Variant(defines=("X",)), Variant(gcc=("-g",))])
+@pytest.mark.parametrize("change", [Variant(defines=("X",)), Variant(flags=("-g",))])
 @pytest.mark.skipif(wine.NATIVE, reason="of MinGW's flags")
 def test_what_a_variant_changes_in_the_build_makes_a_build_of_its_own(change, monkeypatch, tmp_path):
     monkeypatch.setattr(pythons, "home", lambda version: tmp_path)
@@ -59,11 +62,22 @@ def test_what_a_variant_changes_in_the_build_makes_a_build_of_its_own(change, mo
     assert build._recipe(version, PLAIN) != build._recipe(version, change)
 
 
+@pytest.mark.skipif(wine.NATIVE, reason="of compilers for Windows elsewhere")
+def test_variant_of_another_compiler_makes_a_build_of_its_own(monkeypatch, tmp_path):
+    monkeypatch.setattr(pythons, "home", lambda version: tmp_path)
+    monkeypatch.setattr(toolchains.Msvc, "_libraries", lambda self, version: tmp_path)
+    recipes = {
+        build._recipe(pythons.find("3.13"), variant)
+        for variant in (PLAIN, VARIANTS["--msvc"], VARIANTS["--msvc"] + VARIANTS["--ubsan"])
+    }
+    assert len(recipes) == 3
+
+
 @pytest.mark.skipif(wine.NATIVE, reason="of Wine's prefixes")
 def test_what_a_variant_changes_in_the_registry_makes_a_prefix_of_its_own():
     plain = wine._wine_environment(PLAIN)
     checked = wine._wine_environment(Variant(registry=((r"HKLM\X", "Y", 1),), wine_debug=("warn+heap",)))
-    assert plain["WINEPREFIX"] == wine._wine_environment(Variant(gcc=("-g",)))["WINEPREFIX"]
+    assert plain["WINEPREFIX"] == wine._wine_environment(Variant(flags=("-g",)))["WINEPREFIX"]
     assert plain["WINEPREFIX"] != checked["WINEPREFIX"]
     assert checked["WINEDEBUG"] == plain["WINEDEBUG"] + ",warn+heap"
 
@@ -224,4 +238,19 @@ def test_dll_imports_reads_the_import_table():
     struct.pack_into("<4I", image, optional + 240 + 8, 0x200, 0x1000, 0x200, 0x200)
     struct.pack_into("<12xI", image, 0x200, 0x1040)
     image[0x240:0x24D] = b"KERNEL32.dll\0"
-    assert wheels.dll_imports(bytes(image)) == {"kernel32.dll"}
+    assert dlls.imports(bytes(image)) == {"kernel32.dll"}
+
+
+def test_dll_exports_reads_the_export_table():
+    image = bytearray(0x400)
+    header, optional = 0x80, 0x98
+    struct.pack_into("<I", image, 0x3C, header)
+    struct.pack_into("<H12xH", image, header + 6, 1, 240)
+    struct.pack_into("<H", image, optional, 0x20B)
+    struct.pack_into("<I", image, optional + 112, 0x1000)
+    struct.pack_into("<4I", image, optional + 240 + 8, 0x200, 0x1000, 0x200, 0x200)
+    struct.pack_into("<24xI4xI", image, 0x200, 2, 0x1040)  # two names, their addresses at 0x1040
+    struct.pack_into("<2I", image, 0x240, 0x1050, 0x1058)
+    image[0x250:0x258] = b"Py_Main\0"
+    image[0x258:0x25D] = b"Py_X\0"
+    assert list(dlls.exports(bytes(image))) == ["Py_Main", "Py_X"]
