@@ -66,7 +66,12 @@ class Soak:
         if support.wine:
             self._fill_pool()
         workers = [
-            threading.Thread(target=self._work, args=(random.Random(f"{self.seed}/{number}/{index}"), end), daemon=True)
+            threading.Thread(
+                target=self._work,
+                args=(random.Random(f"{self.seed}/{number}/{index}"), end),
+                name=f"worker {index}",
+                daemon=True,
+            )
             for index in range(THREADS)
         ]
         self.loops = []

@@ -70,8 +70,14 @@ def workspace() -> Iterator[None]:
         shutil.rmtree(_folder, ignore_errors=True)
 
 
-def some_path(chance: random.Random) -> Path:
-    return _folder / f"{threading.get_ident()}-{chance.getrandbits(64):x}"
+_numbers = threading.local()
+
+
+def some_path() -> Path:
+    """One that this worker does not use now. There are few of them: pathlib interns names, and free-threaded Python never
+    frees what is interned."""
+    _numbers.last = (getattr(_numbers, "last", 0) + 1) % 10
+    return _folder / f"{threading.current_thread().name}, {_numbers.last}"
 
 
 # ---- bytes that tell where they are from

@@ -122,15 +122,18 @@ async def stream_tasks(chance: random.Random) -> None:
     await server.wait_closed()
 
 
+class Receiver(asyncio.DatagramProtocol):
+    """Not inside the task: free-threaded 3.13 never frees a class."""
+
+    def __init__(self) -> None:
+        self.came: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.came.put_nowait(data)
+
+
 async def endpoint_tasks(chance: random.Random) -> None:
     """Datagrams through asyncio's endpoints, one at a time."""
-
-    class Receiver(asyncio.DatagramProtocol):
-        def __init__(self) -> None:
-            self.came: asyncio.Queue[bytes] = asyncio.Queue()
-
-        def datagram_received(self, data: bytes, addr: Any) -> None:
-            self.came.put_nowait(data)
 
     loop = asyncio.get_running_loop()
     receiving, receiver = await loop.create_datagram_endpoint(Receiver, local_addr=("127.0.0.1", 0))

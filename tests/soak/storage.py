@@ -21,7 +21,7 @@ from .streams import tcp_pair
 
 
 def files(chance: random.Random) -> None:
-    path = some_path(chance)
+    path = some_path()
     block = chance.choice((512, 4096, 50000))
     count = chance.randint(1, 12)
     content = [chance.randbytes(block) for _ in range(count)]
@@ -68,7 +68,7 @@ def _sendfile(chance: random.Random, path: Path, content: bytes) -> None:
 
 
 def watched(chance: random.Random) -> None:
-    folder = some_path(chance)
+    folder = some_path()
     folder.mkdir()
     with tpio.watch(folder) as watcher:
         wanted = {str(folder / f"file {i}") for i in range(chance.randint(1, 10))}
@@ -92,7 +92,7 @@ def watched(chance: random.Random) -> None:
 
 
 def copies(chance: random.Random) -> None:
-    source, target = some_path(chance), some_path(chance)
+    source, target = some_path(), some_path()
     content = chance.randbytes(chance.choice((0, 1, 8192, 300_001)))
     source.write_bytes(content)
     copying = maybe_follow(chance, tpio.copy_file(source, target, block=chance.choice((1000, 8192, 1 << 20))))
@@ -108,7 +108,7 @@ def copies(chance: random.Random) -> None:
 
 def locks(chance: random.Random) -> None:
     """Several handles count a number up that stands in a file; without the lock some steps would be lost."""
-    path = some_path(chance)
+    path = some_path()
     path.write_bytes(struct.pack("<Q", 0))
     steps = chance.randint(1, 8)
     # Wine: a lock that has to wait never completes.
