@@ -40,13 +40,25 @@ cdef extern from *:
     """
     #ifdef Py_GIL_DISABLED
     #define TPIO_FREE_THREADED 1
+    /* Turns one reference to an object that this thread has made into one of the kind that other threads have. Otherwise an
+     * object whose last reference another thread drops is kept until the thread that made it runs Python code again, and a
+     * thread of a pool may never. */
+    static inline void tpio_hand_on(PyObject *object)
+    {
+        if (_Py_IsOwnedByCurrentThread(object) && !_Py_IsImmortal(object)) {
+            _Py_atomic_add_ssize(&object->ob_ref_shared, (Py_ssize_t)1 << _Py_REF_SHARED_SHIFT);
+            Py_DECREF(object);
+        }
+    }
     #else
     #define TPIO_FREE_THREADED 0
+    #define tpio_hand_on(object) ((void)(object))
     #endif
     /* The event that the interpreter's SIGINT handler sets; multiprocessing waits on it in the same way. */
     PyAPI_FUNC(void *) _PyOS_SigintEvent(void);
     """
     const bint TPIO_FREE_THREADED
+    void tpio_hand_on(PyObject *object)
     HANDLE _PyOS_SigintEvent() nogil
 
 cdef extern from "Python.h":

@@ -303,6 +303,8 @@ cdef class FutureBase:
                 unwanted = not ended and state == FINISHED and self.abandoned and not self.shared
                 if not ended and not unwanted and asked_for is condition:
                     self.value = value
+                    if TPIO_FREE_THREADED:
+                        hand_on(value)
                     self.state = state
                     awaiters, self.awaiters = self.awaiters, None
                     handle, self.handle = self.handle, None
@@ -583,6 +585,14 @@ cdef class FutureBase:
 
     def __await__(self):
         return make_awaiter(self)
+
+
+cdef void hand_on(object value) noexcept:
+    """A future's value, which another thread will drop, or the members of a tuple that is one."""
+    tpio_hand_on(<PyObject *>value)
+    if type(value) is tuple:
+        for member in <tuple>value:
+            tpio_hand_on(<PyObject *>member)
 
 
 cdef enum:
