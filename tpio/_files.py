@@ -256,7 +256,7 @@ class _Copy:
     @steps
     def run(self, depth: int) -> Steps[int]:
         try:
-            yield self.source.pool.submit(_nothing)  # what follows may block, and must not block the caller
+            yield self.source.pool  # what follows may block, and must not block the caller
             if self.total:
                 self.target.truncate(self.total)  # writes that extend a file are synchronous
             yield _gather([self.worker() for _ in range(min(depth, -(-self.total // self.block)))])
@@ -269,7 +269,7 @@ class _Copy:
 
     @steps
     def worker(self) -> Steps[None]:
-        yield self.source.pool.submit(_nothing)  # reads and writes may be done at once: each worker has its thread
+        yield self.source.pool  # reads and writes may be done at once: each worker has its thread
         while True:
             with self.lock:
                 offset = next(self.offsets, None)
@@ -283,7 +283,3 @@ class _Copy:
                     self.end = min(self.end, offset + len(data))
                 if self.progress is not None:
                     self.progress(self.copied, self.total)
-
-
-def _nothing() -> None:
-    """For a pool to do."""

@@ -3,12 +3,13 @@
     @steps
     def fetch(...):
         answer = yield first_operation()    # its result, or its exception is raised here
+        yield pool                          # goes on on a thread of that pool
         yield second_operation(answer)
         return answer                       # the result of the whole
 
 Calling it returns a Future. To cancel that cancels the operation under way; if that one was faster, the generator gets
-CancelledError before the next. It runs on the caller's thread up to the first future that is not done, and then on the
-threads that deliver.
+CancelledError before the next. It runs on the caller's thread up to the first pool or future that is not done, and then
+on the threads that deliver.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from collections.abc import Callable, Generator
 from concurrent.futures import CancelledError
 from typing import Any, ParamSpec, TypeVar
 
-from ._tpio import Future, sleep
+from ._tpio import Future, Pool, done_future_of, sleep
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Steps = Generator["Future[Any]", Any, T]
+Steps = Generator["Future[Any] | Pool", Any, T]
 
 CANCELLED, FINISHED, FAILED = 2, 3, 4  # of Future._end
 
@@ -48,6 +49,17 @@ class _Run:
             return self.whole._end(CANCELLED, None)
         return True
 
+    def _hop(self, pool: Pool) -> Future[Any] | None:
+        """Goes on on a thread of the pool, also when that thread is faster than this one. A failed step when it cannot."""
+        try:
+            turn = pool.submit(self.advance, done_future_of(None))
+        except RuntimeError as error:
+            failed: Future[Any] = Future()
+            failed.set_exception(error)
+            return failed
+        turn.add_done_callback(lambda turn: self.advance(turn) if turn.cancelled() else None)  # the pool was closed
+        return None
+
     def advance(self, done: Future[Any] | None = None) -> None:
         """Goes on after a step. Steps that are done at once are taken in a loop, not by recursion."""
         generator = self._generator
@@ -64,6 +76,10 @@ class _Run:
                     step = generator.throw(error)
                 else:
                     step = generator.send(done.result())
+                if isinstance(step, Pool):
+                    if (done := self._hop(step)) is not None:
+                        continue
+                    return
             except StopIteration as end:
                 self.whole._end(FINISHED, end.value)
             except CancelledError:
