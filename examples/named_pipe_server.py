@@ -1,8 +1,11 @@
 """A named-pipe server, for the current user only, and eight clients at once."""
 
 import os
+import threading
 
 import tpio
+
+gone = threading.Semaphore(0)  # counts the clients that have been served to their end
 
 
 def serve(connection):
@@ -13,6 +16,7 @@ def serve(connection):
             connection.write(data.upper()).add_done_callback(lambda _: serve(connection))
         else:
             connection.close()
+            gone.release()
 
     connection.read(4096).add_done_callback(answer)
 
@@ -31,3 +35,5 @@ with tpio.PipeListener(f"tpio-example-{os.getpid()}") as listener:
         with opened.result() as client:
             client.write(b"hello").result()
             assert client.read(4096).result() == b"HELLO"
+    for _ in clients:
+        gone.acquire()

@@ -1,6 +1,10 @@
 """A TCP echo server with callbacks: no event loop, and no thread that waits."""
 
+import threading
+
 import tpio
+
+gone = threading.Event()
 
 
 def echo(connection):
@@ -9,6 +13,7 @@ def echo(connection):
             connection.send(data).add_done_callback(lambda _: echo(connection))
         else:
             connection.close()
+            gone.set()
 
     connection.recv(65536).add_done_callback(received)
 
@@ -27,3 +32,4 @@ with tpio.listen(("127.0.0.1", 0)) as listener:
         for message in (b"first", b"second"):
             client.send(message).result()
             assert client.recv(100).result() == message
+    gone.wait()  # until the server has seen the end

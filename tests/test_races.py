@@ -245,8 +245,14 @@ def test_a_pool_is_closed_with_everything_in_flight(tmp_path):
         listener = tpio.listen(("127.0.0.1", 0), pool=pool)
         pipes = tpio.PipeListener(f"tpio-test-races-{random.getrandbits(64):x}", pool=pool)
         file = tpio.open(tmp_path / "file", "w+b", pool=pool)
-        go = threading.Event()
-        running = [pool.submit(go.wait, WAIT) for _ in range(2)]
+        go, begun = threading.Event(), threading.Barrier(3)
+
+        def run():
+            begun.wait(WAIT)
+            return go.wait(WAIT)
+
+        running = [pool.submit(run) for _ in range(2)]
+        begun.wait(WAIT)  # those that have not begun are cancelled
         futures = [reader.read(100) for _ in range(100)]
         futures += [full.write(bytes(10**6)), reader.poll_read(), listener.accept(), pipes.accept()]
         futures += [tpio.sleep(3600, pool=pool) for _ in range(100)]

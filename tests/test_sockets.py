@@ -286,17 +286,14 @@ def test_clients_that_reset_while_they_are_being_accepted_do_not_stop_the_listen
     thread.start()
     try:
         for _ in range(30):
-            server, _ = listener.accept().result(WAIT)
-            server.close()
+            with socket.create_connection(listener.getsockname()) as good:
+                address = None
+                while address != good.getsockname():
+                    server, address = listener.accept().result(WAIT)
+                    server.close()
     finally:
         stop.set()
         thread.join(WAIT)
-    with socket.create_connection(listener.getsockname()) as good:
-        while True:
-            server, address = listener.accept().result(WAIT)
-            server.close()
-            if address == good.getsockname():
-                break
 
 
 def test_a_cancelled_accept_leaves_the_client_for_the_next(listener):
