@@ -94,7 +94,7 @@ static DWORD op__call(tpio_op *op)
     tpio_args *a = &op->args;
     /* What winsock stores on this thread when a call succeeds at once. That may be after the completion was delivered, so
      * it must not be the operation's memory. */
-    DWORD written = op->verb == TPIO_RECV || op->verb == TPIO_RECV_FROM ? a->message.flags : 0, error;
+    DWORD written = op->verb == TPIO_RECV || op->verb == TPIO_RECV_FROM ? a->message.flags : 0;
 
     switch (op->verb) {
     case TPIO_READ:
@@ -139,15 +139,17 @@ static DWORD op__call(tpio_op *op)
                    : (DWORD)WSAGetLastError();
     }
     case TPIO_DISCONNECT: {
+        /* Wine has shut the socket down when it says that this is pending, and the completion it skips when told to, as
+         * that of a call that succeeded at once. Asked before the call: after it the operation may be gone. */
+        BOOL done = op->handle->flags & TPIO_SKIP && tpio__on_wine();
         LPFN_DISCONNECTEX disconnect;
+        DWORD error;
 
         tpio__extension_get(op->verb, &disconnect, sizeof disconnect);
         if (disconnect(socket, overlapped, 0, 0))
             return 0;
         error = (DWORD)WSAGetLastError();
-        /* Wine has shut the socket down by now, and then says that this is pending. But a completion it skips when told
-         * to, as that of a call that succeeded at once. */
-        return error == ERROR_IO_PENDING && op->handle->flags & TPIO_SKIP && tpio__on_wine() ? 0 : error;
+        return done && error == ERROR_IO_PENDING ? 0 : error;
     }
     case TPIO_TRANSMIT: {
         LPFN_TRANSMITFILE transmit;
