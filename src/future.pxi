@@ -231,10 +231,10 @@ cdef class FutureBase:
         return result
 
     cdef bint was_asked_to_end(self):
-        """Is an aborted operation our own doing: cancel() of the future or the handle, or a close?"""
+        """Is an aborted operation our own doing: cancel() of the future or the handle, or a close of it or the pool?"""
         if self.cancel_asked or self.handle is None:
             return True
-        if self.handle.cancelling != 0:
+        if self.handle.cancelling != 0 or core.tpio_pool_closing(self.handle.pool_.native):
             return True
         return self.generation != self.handle.generation or self.handle.is_closed()
 

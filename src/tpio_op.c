@@ -75,14 +75,15 @@ void tpio__op_complete(tpio_op *op, tpio_tail_fn *tail)
 }
 
 /* Results that only look like failures, or that are the consequence of a close. */
-static DWORD op__result(const tpio_op *op, DWORD error, BOOL closing)
+static DWORD op__result(const tpio_op *op, DWORD error)
 {
     if (error == ERROR_SUCCESS)
         return error;
     if (op->verb == TPIO_CONNECT_PIPE && error == ERROR_PIPE_CONNECTED)
         return ERROR_SUCCESS;
-    /* What a closed socket or pipe reports depends on who was faster (64, 109, 10053, ...): for us it is our close. */
-    return closing ? ERROR_OPERATION_ABORTED : error;
+    /* What a closed socket or pipe reports depends on who was faster (64, 109, 10053, ...): for us it is our close. So
+     * it is when the pool closes its handles one after the other, and the peer's was before ours. */
+    return op->handle->gate < 0 || op->pool->closing ? ERROR_OPERATION_ABORTED : error;
 }
 
 /* The one Win32 call of an operation. Returns 0 or its error, read at once. */
@@ -205,7 +206,7 @@ static tpio_status op__submit(tpio_op *op, tpio_handle *handle, tpio_verb verb, 
     CancelThreadpoolIo(handle->io); /* takes the expectation back; it cancels no I/O */
 done:
     /* A call that was done at once has left its count where an asynchronous one would. */
-    tpio__op_end(op, op__result(op, error, FALSE),
+    tpio__op_end(op, op__result(op, error),
                  error == 0 || error == ERROR_MORE_DATA || error == WSAEMSGSIZE ? (DWORD)op->overlapped.InternalHigh : 0);
     tpio__handle_leave(handle, TPIO_USER | TPIO_INFLIGHT);
     return TPIO_DONE;
@@ -223,7 +224,7 @@ void CALLBACK tpio__op_io_callback(PTP_CALLBACK_INSTANCE instance, PVOID context
     /* From here on the system does not count this thread as being inside a callback of the handle, so that the last
      * one out, perhaps we, can wait for all callbacks and close the TP_IO. */
     DisassociateCurrentThreadFromCallback(instance);
-    tpio__op_end(op, op__result(op, result, handle->gate < 0), (DWORD)bytes);
+    tpio__op_end(op, op__result(op, result), (DWORD)bytes);
     tpio__handle_leave(handle, TPIO_INFLIGHT);
     tpio__op_complete(op, &tail);
     tpio__tail(tail);

@@ -408,6 +408,40 @@ def test_the_close_of_its_pool_ends_the_listener():
         tpio.open_pipe(listener.name).result(WAIT)
 
 
+def test_the_close_of_its_pool_ends_accepts_at_the_limit_of_connections():
+    """Nothing listens then, so no operation of the system tells."""
+    pool = tpio.Pool()
+    listener = tpio.PipeListener(pipe_name(), max_instances=1, pool=pool)
+    client = tpio.open_pipe(listener.name).result(WAIT)
+    with client, listener.accept().result(WAIT) as server:
+        accepts = [listener.accept() for _ in range(3)]
+        accepts[1].cancel()
+        exchange(server, client)
+        pool.close()
+        for accept in accepts:
+            with pytest.raises(CancelledError):
+                accept.result(WAIT)
+        assert eventually(lambda: listener.closed)
+
+
+def test_accepts_at_the_limit_of_connections_leave_nothing_pending():
+    with tpio.Pool() as pool, tpio.PipeListener(pipe_name(), max_instances=1, pool=pool) as listener:
+        for _ in range(5):
+            client = tpio.open_pipe(listener.name).result(WAIT)
+            server = listener.accept().result(WAIT)
+            accept = listener.accept()
+            assert pool.stats().pending == 1
+            accept.cancel()
+            assert pool.stats().pending == 0
+            accept = listener.accept()
+            client.close()
+            server.close()
+            client = tpio.open_pipe(listener.name).result(WAIT)
+            accept.result(WAIT).close()
+            client.close()
+            assert eventually(lambda: pool.stats().pending == 1)  # the next instance listens
+
+
 def test_a_dropped_listener_stops_listening():
     listener = tpio.PipeListener(pipe_name())
     name = listener.name

@@ -277,6 +277,19 @@ def test_a_pool_is_closed_with_everything_in_flight(tmp_path):
         assert stats.submitted == stats.completed + stats.cancelled + stats.failed
 
 
+def test_the_close_of_a_pool_cancels_both_ends_of_its_pipes():
+    """Their handles are closed one after the other: no end fails because the other end's was first."""
+    for _ in range(5):
+        pool = tpio.Pool()
+        futures, ends = [], []
+        for _ in range(20):
+            (reader, unused), (unread, writer) = tpio.pipe(pool=pool), tpio.pipe(pool=pool)
+            futures += [reader.read(1), writer.write(bytes(1_000_000))]
+            ends += [reader, unused, unread, writer]
+        pool.close()
+        assert [end_of(future) for future in futures] == [CancelledError] * len(futures)
+
+
 def test_close_of_a_pool_against_submit_from_other_threads():
     for _ in range(10):
         pool = tpio.Pool()

@@ -5,6 +5,7 @@ Windows' anonymous pipes cannot do overlapped I/O; ours are named pipes with a n
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 import re
@@ -221,6 +222,7 @@ class PipeListener:
         self._seats: set[object] = set()  # one for each connection that is open
         self._ready: deque[Pipe] = deque()  # connected, and nobody has asked yet
         self._waiting: deque[Future[Pipe]] = deque()
+        self._guard: Future[None] | None = None
         self._closed = False
         try:
             self._listen(first=True)
@@ -274,6 +276,32 @@ class PipeListener:
         for instance in self._listening:
             instance._anchor = self if self._waiting else None
 
+    def _guard_waiting(self) -> None:
+        """At the limit of connections somebody waits here and nothing in the pool, so that the pool's close would end
+        nothing: then a sleep without an end stands for it. It keeps the listener, as one that listens would."""
+        with self._lock:
+            guard = self._guard
+            needed = bool(self._waiting) and not self._listening and not self._closed
+            if needed == (guard is not None):
+                return
+            self._guard = None
+            if needed:
+                try:
+                    self._guard = _tpio.call_after(self._pool_closed, math.inf, 0, self._pool)
+                except RuntimeError:  # it is closed
+                    pass
+            unguarded = needed and self._guard is None
+        if guard is not None:
+            guard.cancel()
+        if unguarded:
+            self.close()
+
+    def _pool_closed(self, guard: Future[None]) -> None:
+        with self._lock:
+            closed = guard is self._guard  # else it was we who cancelled it
+        if closed:
+            self.close()
+
     def _take(self, instance: Pipe, connected: Future[Any]) -> None:
         """A client has come, or the instance is spoilt: the next one listens before anything else is done."""
         if connected.cancelled():  # nobody cancels it but by closing
@@ -296,6 +324,7 @@ class PipeListener:
             self._hand_out(instance, future)
         else:
             instance.close()
+        self._guard_waiting()
 
     def _listen_again(self) -> None:
         try:
@@ -349,6 +378,7 @@ class PipeListener:
             future._end(FINISHED, ready)
         else:
             self._listen_again()
+            self._guard_waiting()
         return future
 
     def _forget(self, future: Future[Pipe]) -> bool:
@@ -356,6 +386,7 @@ class PipeListener:
             if future in self._waiting:
                 self._waiting.remove(future)
                 self._keep_alive()
+        self._guard_waiting()
         return future._end(CANCELLED, None)
 
     def _give_back(self, instance: Pipe) -> bool:
@@ -379,6 +410,7 @@ class PipeListener:
             instance.close()
         for future in waiting:
             future._end(CANCELLED, None)
+        self._guard_waiting()
 
     @property
     def closed(self) -> bool:
@@ -414,6 +446,7 @@ def _left(listener: weakref.ref[PipeListener], seat: object) -> None:
         with alive._lock:
             alive._seats.discard(seat)
         alive._listen_again()
+        alive._guard_waiting()
 
 
 def full_name(name: str) -> str:

@@ -339,6 +339,26 @@ class EventLoop(asyncio.ProactorEventLoop):
         if proactor is not None:
             proactor.wake()
 
+    def _loop_self_reading(self, f: asyncio.Future[bytes] | None = None) -> None:
+        # As asyncio's: takes away what signals write to the socket pair. But the interpreter may be ending, which has
+        # closed the pool, while a loop on another thread just begins: that is no error to be logged.
+        loop: Any = self
+        try:
+            if f is not None:
+                f.result()
+            if loop._self_reading_future is not f:
+                return
+            reading = loop._proactor.recv(loop._ssock, 4096)
+        except (asyncio.CancelledError, RuntimeError, ValueError):  # ValueError: it has closed the socket
+            loop._self_reading_future = None
+        except OSError as error:
+            self.call_exception_handler(
+                {"message": "Error on reading from the event loop self pipe", "exception": error, "loop": self}
+            )
+        else:
+            loop._self_reading_future = reading
+            reading.add_done_callback(self._loop_self_reading)
+
 
 def run(
     main: Coroutine[Any, Any, T],

@@ -28,7 +28,7 @@
 
 typedef struct account {
     tpio_pool *pool;
-    bool closed;
+    uint64_t closing_at; /* when we knew that it is being closed */
     long submitted, completed, cancelled, failed;
 } account;
 
@@ -190,18 +190,37 @@ static void tail_deliver(void)
     }
 }
 
-/* What fails because its handle is closed is reported as cancelled. */
+static bool before_callback(uint64_t stamp)
+{
+    return stamp != 0 && stamp < sim_callback_began();
+}
+
+/* What fails because its handle, or its pool with all handles, is closed is reported as cancelled. */
 static void check_closed(const operation *op)
 {
     DWORD error = op->op.error;
     bool closed;
 
     sim_lock();
-    closed = op->slot->binding == op->binding && op->slot->closed_at != 0 &&
-             op->slot->closed_at < sim_callback_began();
+    closed = (op->slot->binding == op->binding && before_callback(op->slot->closed_at)) ||
+             before_callback(accounts[op->account].closing_at);
     sim_unlock();
     if (closed && error != 0 && error != ERROR_MORE_DATA && error != ERROR_OPERATION_ABORTED)
-        sim_broken("an operation of a closed handle failed with %u", error);
+        sim_broken("an operation of a closed handle or pool failed with %u", error);
+}
+
+static void look_at_pools(void)
+{
+    for (int i = 0; i < POOLS; i++) {
+        account *account = &accounts[i];
+
+        if (!tpio_pool_closing(account->pool))
+            continue;
+        sim_lock();
+        if (account->closing_at == 0)
+            account->closing_at = sim_stamp();
+        sim_unlock();
+    }
 }
 
 static tpio_tail_fn on_complete(tpio_op *ended)
@@ -654,6 +673,7 @@ static void act(void)
     }
     acting += self->depth++ == 0;
     sim_unlock();
+    look_at_pools();
     switch (sim_random(20)) {
     case 0:
     case 1:
