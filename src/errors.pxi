@@ -2,10 +2,13 @@
 
 
 class BindError(OSError):
-    """The handle cannot be bound to a pool: it is not overlapped, or it is already bound to a completion port.
+    """The handle cannot be bound to a pool: it is not overlapped (`synchronous` is True), or it is already bound to a
+    completion port.
 
     https://learn.microsoft.com/windows/win32/api/threadpoolapiset/nf-threadpoolapiset-createthreadpoolio
     """
+
+    synchronous = False
 
 
 # Codes for which OSError by itself does not find the right subclass, with the errno that goes with it.

@@ -168,8 +168,10 @@ cdef class Handle:
             if core.tpio_pool_closing(where.native):
                 raise_closed_pool()
             if why == TPIO_BIND_NOT_OVERLAPPED:
-                raise BindError(0, "the handle was not opened for overlapped I/O: open it with FILE_FLAG_OVERLAPPED, or "
-                                "use the system's blocking calls on it in Pool.submit", None, error)
+                refusal = BindError(0, "the handle was not opened for overlapped I/O: open it with FILE_FLAG_OVERLAPPED, or "
+                                    "use the system's blocking calls on it in Pool.submit", None, error)
+                refusal.synchronous = True
+                raise refusal
             if why == TPIO_BIND_ALREADY_BOUND:
                 raise BindError(0, "the handle is already bound to a completion port, of tpio, asyncio or another "
                                 "library: use the object that it was bound with, or open the file again", None, error)
@@ -545,8 +547,12 @@ cdef class Handle:
         """Waits for what has been cancelled, which a device may not heed: for a bounded time."""
         cdef unsigned long long end
         cdef LONG pending
+        cdef object inbox
         if self.pending != 0 and not inside_callback():
             end = GetTickCount64() + CLOSE_PATIENCE
+            inbox = inbox_of_this_thread()
+            while inbox is not None and self.pending > 0 and GetTickCount64() < end:
+                take_in(inbox)  # nobody else does while its loop waits here
             with nogil:
                 while True:
                     pending = self.pending

@@ -46,7 +46,7 @@ cdef class ProactorInbox(LoopInbox):
             SetEvent(self.port.event)
 
     cdef void conclude(self) noexcept:
-        """Ends the futures whose operations have come to the port; their Sinks are then in `arrived`."""
+        """Ends the futures whose operations have come to the port; their Sinks are then in `arrived`. Any thread."""
         cdef core.tpio_op *op = core.tpio_queue_take(&self.port.queue)
         cdef FutureBase future
         while op != NULL:
@@ -109,19 +109,23 @@ cdef class ProactorInbox(LoopInbox):
                 self.arrived = []
         return arrived
 
-    def await_end(self, FutureBase future, seconds):
+    def await_end(self, Sink sink, seconds):
         """Blocks the loop until an operation that is being cancelled has ended, and its handle has what it brought. False:
-        it has not."""
+        it has not. It may be another loop's, which perhaps does not run."""
         cdef double deadline = monotonic() + seconds
+        cdef ProactorInbox other = sink.inbox
         cdef DWORD left
         while True:
             self.conclude()
-            if future.state >= CANCELLED:
+            if other is not self:
+                other.conclude()
+            if sink.future.state >= CANCELLED:
                 return True
             left = milliseconds_left(deadline)
             if left == 0:
                 return False
-            self.await_event(min(left, 20))  # it may also end elsewhere, without this event
+            # This loop's event alone: the other loop needs its own. And what ends elsewhere may come without one.
+            self.await_event(min(left, 20 if other is self else 1))
 
     def close(self):
         """What completes from now on is delivered on the pool's threads."""
@@ -143,6 +147,8 @@ cdef class Sink(Awaiter):
         self.inbox = inbox
         self.target = target
         self.source = source
+        with cython.critical_section(future):
+            self.handle = future.handle  # now: a future that has ended has let go of it
 
     def attach(self):
         """False: the future has ended already, and nothing will be put into the inbox."""
@@ -183,3 +189,19 @@ cdef class Sink(Awaiter):
             self.take_back()
         else:
             future.ask_to_cancel()
+
+
+cdef object inbox_of_this_thread():
+    """Of the loop that runs on this thread and takes its completions itself; None: there is none."""
+    loop = _get_running_loop()
+    inbox = getattr(getattr(loop, "_proactor", None), "_inbox", None)
+    return inbox if isinstance(inbox, ProactorInbox) else None
+
+
+cdef int take_in(object inbox) except -1:
+    """Ends what has come to a loop's port, or waits a moment for it."""
+    cdef ProactorInbox where = inbox
+    where.conclude()
+    where.await_event(1)
+    where.conclude()
+    return 0

@@ -107,6 +107,40 @@ def test_one_socket_from_two_loops_one_after_the_other() -> None:
         assert run(exchange(b"second")) == b"second"
 
 
+def test_what_a_cancelled_recv_has_received_is_for_another_loop_too() -> None:
+    left, right = connected()
+    first, second = aio.EventLoop(), aio.EventLoop()
+    try:
+        with left, right:
+            for number in range(50):
+                receiving = first._proactor.recv(right, 100)  # type: ignore[attr-defined]
+                left.sendall(struct.pack("I", number))
+                receiving.cancel()  # and the first loop does not run again
+                receive = asyncio.wait_for(second.sock_recv(right, 100), support.WAIT)
+                assert second.run_until_complete(receive) == struct.pack("I", number)
+    finally:
+        first.close()
+        second.close()
+
+
+def test_one_socket_from_two_loops_at_once() -> None:
+    left, right = connected()
+
+    async def send(letter: bytes) -> None:
+        for _ in range(100):
+            await asyncio.get_running_loop().sock_sendall(left, letter)
+
+    async def receive() -> bytes:
+        got = b""
+        while len(got) < 200:
+            got += await asyncio.get_running_loop().sock_recv(right, 1000)
+        return got
+
+    with left, right:
+        got, *_ = support.at_once(lambda: run(receive()), lambda: run(send(b"a")), lambda: run(send(b"b")))
+    assert sorted(got) == sorted(b"a" * 100 + b"b" * 100)
+
+
 def test_a_client_that_resets_does_not_stop_the_server() -> None:
     async def main() -> bytes:
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -361,6 +395,261 @@ def test_named_pipe_server_and_client() -> None:
         return answers
 
     assert run(main()) == [b"%d" % n for n in range(8)]
+
+
+def test_pipe_streams_serve_many_clients_and_close() -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async def client(number: int) -> bytes:
+        reader, writer = await aio.open_pipe(name)
+        sent = os.urandom(100_000)
+        writer.write(sent)
+        got = await reader.readexactly(len(sent))
+        writer.close()
+        await writer.wait_closed()
+        return sent if got == sent else b"different"
+
+    async def main() -> None:
+        async with await aio.serve_pipe(echo, name, listening=2) as server:
+            assert server.is_serving()
+            assert [len(got) for got in await asyncio.gather(*map(client, range(10)))] == [100_000] * 10
+        assert not server.is_serving()
+        with pytest.raises(FileNotFoundError):
+            await aio.open_pipe(name)
+
+    name = f"tpio-test-{secrets.token_hex(8)}"
+    run(main())
+
+
+def test_pipe_server_closes_its_clients_once_all_is_written() -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(bytes(1_000_000))
+        writers.append(writer)
+        greeted.set()
+
+    async def main() -> None:
+        server = await aio.serve_pipe(greet, name)
+        reader, writer = await aio.open_pipe(name)
+        await greeted.wait()
+        server.close()
+        server.close_clients()
+        assert len(await reader.read()) == 1_000_000
+        await server.wait_closed()
+        writer.close()
+        await writer.wait_closed()
+
+    name = f"tpio-test-{secrets.token_hex(8)}"
+    greeted = asyncio.Event()
+    writers: list[asyncio.StreamWriter] = []
+    run(main())
+
+
+def test_pipe_server_that_serves_for_ever_ends_when_it_is_cancelled() -> None:
+    async def main() -> None:
+        server = await aio.serve_pipe(lambda reader, writer: writer.close(), name)
+        serving = asyncio.ensure_future(server.serve_forever())
+        reader, writer = await aio.open_pipe(name)
+        assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()
+        serving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await serving
+        assert not server.is_serving()
+
+    name = f"tpio-test-{secrets.token_hex(8)}"
+    run(main())
+
+
+class Hear(asyncio.Protocol):
+    """What was received, and the end."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.lost: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes) -> None:
+        self.data += data
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set_result(exc)
+
+
+def test_transports_for_both_ends_of_a_tpio_pipe() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        ours, theirs = tpio.pipe()
+        _, reader = await loop.connect_read_pipe(Hear, ours)
+        writing, writer = await loop.connect_write_pipe(Hear, theirs)
+        writing.write(bytes(500_000))
+        writing.write(b"end")
+        writing.close()
+        assert [await reader.lost, await writer.lost] == [None, None]
+        assert (len(reader.data), reader.data[-3:]) == (500_003, b"end")
+        assert ours.closed
+        assert theirs.closed
+
+    run(main())
+
+
+def test_transport_of_a_tpio_pipe_closes_with_a_read_pending() -> None:
+    async def main() -> None:
+        ours, theirs = tpio.pipe()
+        with theirs:
+            await asyncio.sleep(0)
+            before = support.pending()  # the loop's own
+            reading, reader = await asyncio.get_running_loop().connect_read_pipe(Hear, ours)
+            await asyncio.sleep(0)
+            reading.close()
+            assert await reader.lost is None
+            assert ours.closed
+            assert support.pending() == before  # close() has waited for the read, whose end came to this loop
+
+    run(main())
+
+
+STANDARD = """
+import asyncio, sys
+from tpio import aio
+
+async def main():
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    output, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, sys.stdout)
+    while line := await reader.readline():
+        output.write(line.upper())
+    output.close()
+
+aio.run(main())
+"""
+
+
+def test_standard_input_and_output_that_are_ordinary_pipes() -> None:
+    async def main() -> None:
+        with tpio.spawn([sys.executable, "-c", STANDARD], stdin=tpio.PIPE, stdout=tpio.PIPE) as child:
+            loop = asyncio.get_running_loop()
+            reader = asyncio.StreamReader()
+            answers, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), child.stdout)
+            for word in (b"one\n", b"two\n"):  # it answers each before the next is written
+                await child.stdin.write(word)
+                assert await reader.readline() == word.upper()
+            child.stdin.close()
+            assert await reader.read() == b""
+            assert await child.wait() == 0
+            answers.close()
+
+    run(main())
+
+
+def test_a_file_that_is_not_overlapped_is_read_and_written(tmp_path: Any) -> None:
+    async def main(source: Any, target: Any) -> None:
+        loop = asyncio.get_running_loop()
+        writing, writer = await loop.connect_write_pipe(Hear, target)
+        for number in range(100):
+            writing.write(b"%d\n" % number)
+        writing.close()
+        assert await writer.lost is None
+        assert target.closed
+        _, reader = await loop.connect_read_pipe(Hear, source)
+        assert await reader.lost is None
+        assert reader.data == b"".join(b"%d\n" % number for number in range(100))
+
+    with open(tmp_path / "file", "wb") as target, open(tmp_path / "file", "rb") as source:
+        run(main(source, target))
+
+
+def test_a_cancelled_read_of_an_ordinary_pipe_loses_nothing() -> None:
+    async def main(file: Any, writer: Any) -> None:
+        proactor = asyncio.get_running_loop()._proactor  # type: ignore[attr-defined]
+        got = b""
+        for number in range(100):
+            receiving = proactor.recv(file, 100)
+            if number % 2:
+                await asyncio.sleep(0)
+            writer.write(struct.pack("I", number))
+            if number % 3:
+                await asyncio.sleep(0)
+            receiving.cancel()
+            if not receiving.cancelled():
+                got += receiving.result()
+        while len(got) < 400:
+            got += await proactor.recv(file, 100)
+        assert got == b"".join(struct.pack("I", number) for number in range(100))
+
+    read, write = os.pipe()
+    with open(read, "rb", buffering=0) as file, open(write, "wb", buffering=0) as writer:
+        run(main(file, writer))
+
+
+def test_a_loop_ends_with_a_read_of_an_ordinary_pipe_pending() -> None:
+    read, write = os.pipe()
+    with open(read, "rb", buffering=0) as file, open(write, "wb", buffering=0) as writer:
+
+        async def main() -> None:
+            loop: Any = asyncio.get_running_loop()
+            loop._proactor.recv(file, 100)
+
+        async def again() -> bytes:
+            loop: Any = asyncio.get_running_loop()
+            return await loop._proactor.recv(file, 100)
+
+        run(main())
+        writer.write(b"for the next loop")
+        assert run(again()) == b"for the next loop"
+
+
+def test_open_file_is_awaited_or_entered(tmp_path: Any) -> None:
+    async def main() -> None:
+        async with aio.open_file(path, "w+b") as file:
+            assert await file.write(b"0123456789", 0) == 10
+            assert await file.read(4, 3) == b"3456"
+        assert file.closed
+        file = await aio.open_file(path)
+        with file:
+            assert await file.read(100) == b"0123456789"
+        with pytest.raises(FileNotFoundError):
+            await aio.open_file(tmp_path / "nothing")
+
+    path = tmp_path / "file"
+    run(main())
+
+
+def test_open_file_that_is_cancelled_leaves_no_handle(tmp_path: Any) -> None:
+    async def main() -> None:
+        for _ in range(20):
+            opening = asyncio.ensure_future(enter())
+            await asyncio.sleep(0)
+            opening.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await opening
+
+    async def enter() -> None:
+        async with aio.open_file(tmp_path / "file", "wb"):
+            await asyncio.get_running_loop().create_future()
+
+    run(main())
+
+
+def test_changes_of_a_directory_as_an_async_iterator(tmp_path: Any) -> None:
+    async def main() -> set[str]:
+        seen = set()
+        with tpio.watch(tmp_path) as watcher:
+            for name in ("one", "two"):
+                (tmp_path / name).touch()
+            async for change in watcher:
+                if change.kind == "created":
+                    seen.add(os.path.basename(change.path))
+                if len(seen) == 2:
+                    return seen
+        return seen
+
+    assert run(main()) == {"one", "two"}
 
 
 def test_subprocess_megabytes_both_ways() -> None:

@@ -67,7 +67,17 @@ class ReadPipeTransport(_Reading):
 
 
 class WritePipeTransport(_Writing, _standard._ProactorWritePipeTransport):  # type: ignore[misc]
-    """A pipe that is written, whose protocol hears when the reader goes."""
+    """A pipe that is written, whose protocol hears when the reader goes, if the pipe lets itself be read for that."""
+
+    def _pipe_closed(self, fut: Any) -> None:
+        if not fut.cancelled() and isinstance(fut.exception(), PermissionError):
+            self._read_fut = None
+        else:
+            super()._pipe_closed(fut)
+
+
+class BlindWritePipeTransport(_Writing):
+    """A file that is written on threads: a read, to see when the reader goes, would keep the writes from the file."""
 
 
 class DatagramTransport(_standard._ProactorDatagramTransport):  # type: ignore[misc]

@@ -3,9 +3,13 @@
     tpio.aio.run(main())                                  # instead of asyncio.run(main())
     asyncio.Runner(loop_factory=tpio.aio.EventLoop)
 
-Only the proactor is replaced: transports, streams, servers and subprocesses are asyncio's own. Handles are bound to the
-process and not to the loop, so that a socket can be used from several loops. What a cancelled operation had received
-is there for the next one.
+The proactor is replaced; transports, streams, servers and subprocesses are asyncio's own, but for what goes wrong there at the
+end of a connection (see _transports.py). Handles are bound to the process and not to the loop, so that a socket can be used
+from several loops. What a cancelled operation had received is there for the next one.
+
+connect_read_pipe and connect_write_pipe take tpio's pipes, and files of every kind, such as sys.stdin and sys.stdout: those
+that were not opened for overlapped I/O, which is what programs are given, are read and written on threads of the default
+pool.
 """
 
 from __future__ import annotations
@@ -16,22 +20,30 @@ import contextvars
 import errno
 import msvcrt
 import socket
+import threading
 from asyncio import sslproto, windows_utils
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
+from functools import partial
 from typing import Any, TypeVar, cast
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakSet
 
-from . import _pipes, _tpio, _transports
+from . import _files, _pipes, _tpio, _transports
+from ._blocking import BlockingFile, blocking_file_of
+from ._pipe_streams import PipeServer, open_pipe, serve_pipe
 from ._sockets import GONE, Socket
 from ._tpio import Future, Handle, ProactorInbox, Sink, default_pool
 from ._verbs import handle_of
 
-__all__ = ["EventLoop", "Proactor", "run"]
+__all__ = ["EventLoop", "PipeServer", "Proactor", "open_file", "open_pipe", "run", "serve_pipe"]
 
 T = TypeVar("T")
 
 ERROR_PORT_UNREACHABLE = 1234
 PATIENCE = 1.0  # seconds for an operation that is being cancelled
+
+# By handle, for all loops: a cancelled read or accept that has not ended yet. The next one waits for what it brings.
+_ending: dict[Handle, Sink] = {}
+_ending_lock = threading.Lock()
 
 
 class _OperationFuture(asyncio.Future[Any]):
@@ -57,8 +69,6 @@ class Proactor:
         self._inbox: ProactorInbox | None = ProactorInbox()
         self._pending: set[Sink] = set()
         self._stopped_serving: WeakSet[Any] = WeakSet()
-        # By handle: a cancelled read or accept that has not ended yet. The next one waits for what it brings.
-        self._ending: WeakKeyDictionary[Handle, Sink] = WeakKeyDictionary()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} pending={len(self._pending)}{' closed' if self._inbox is None else ''}>"
@@ -87,6 +97,8 @@ class Proactor:
 
     def _finish(self, sink: Sink) -> None:
         self._pending.discard(sink)
+        if _ending:
+            _forget(sink)
         target = sink.target
         target._sink = target._proactor = None
         if target.done():
@@ -104,8 +116,11 @@ class Proactor:
     def _register(self, operation: Future[Any], source: Any, urgent: bool = False) -> asyncio.Future[Any]:
         """An asyncio future for an operation; one that was done at once is done. urgent: see Sink.hurry."""
         target = _OperationFuture(loop=self._loop)
+        if operation.done():
+            self._resolve(target, operation, source)
+            return target
         sink = Sink(operation, cast(ProactorInbox, self._inbox), target, source)
-        if operation.done() or not sink.attach():
+        if not sink.attach():
             self._resolve(target, operation, source)
         else:
             target._sink = sink
@@ -119,7 +134,8 @@ class Proactor:
         sink.drop()
         handle = sink.reads
         if handle is not None and not sink.operation.done():
-            self._ending[handle] = sink
+            with _ending_lock:
+                _ending[handle] = sink
 
     def _result(self, value: T) -> asyncio.Future[T]:
         future: asyncio.Future[T] = self._loop.create_future()
@@ -131,17 +147,24 @@ class Proactor:
         future.set_exception(error)
         return future
 
-    def _handle(self, obj: Any) -> Handle:
+    def _handle(self, obj: Any) -> Any:
+        """A Handle, or what stands in for one where overlapped I/O is not possible."""
         self._check_closed()
-        return handle_of(obj)
+        try:
+            return handle_of(obj)
+        except _tpio.BindError as error:
+            if not error.synchronous:
+                raise
+            return blocking_file_of(obj)
 
-    def _reader(self, obj: Any) -> Handle:
+    def _reader(self, obj: Any) -> Any:
         """The handle for a read or accept, once a cancelled one has given back what it had received."""
         handle = self._handle(obj)
-        if self._ending:
-            ending = self._ending.pop(handle, None)
+        if _ending:
+            with _ending_lock:
+                ending = _ending.pop(handle, None)
             if ending is not None:
-                cast(ProactorInbox, self._inbox).await_end(ending.operation, PATIENCE)
+                cast(ProactorInbox, self._inbox).await_end(ending, PATIENCE)
         return handle
 
     # ---- streams
@@ -277,13 +300,20 @@ class Proactor:
             if not sink.target.done():
                 sink.target.cancel()
         for sink in pending:
-            inbox.await_end(sink.operation, PATIENCE)
+            inbox.await_end(sink, PATIENCE)
+            _forget(sink)
         self._inbox = None
-        self._ending.clear()
         inbox.close()
 
     def __del__(self) -> None:
         self.close()
+
+
+def _forget(sink: Sink) -> None:
+    handle = sink.reads
+    with _ending_lock:
+        if handle is not None and _ending.get(handle) is sink:
+            del _ending[handle]
 
 
 def _close_result(work: Future[Any]) -> None:
@@ -331,7 +361,9 @@ class EventLoop(asyncio.ProactorEventLoop):
         return _transports.ReadPipeTransport(self, sock, protocol, waiter, extra)
 
     def _make_write_pipe_transport(self, sock: Any, protocol: Any, waiter: Any = None, extra: Any = None) -> Any:
-        return _transports.WritePipeTransport(self, sock, protocol, waiter, extra)
+        blocking = isinstance(self._proactor._handle(sock), BlockingFile)  # type: ignore[attr-defined]
+        kind = _transports.BlindWritePipeTransport if blocking else _transports.WritePipeTransport
+        return kind(self, sock, protocol, waiter, extra)
 
     def _write_to_self(self) -> None:
         # The proactor waits on an event; nothing needs to go through the loop's socket pair.
@@ -369,3 +401,43 @@ def run(
     """asyncio.run(main) on an EventLoop of tpio's."""
     with asyncio.Runner(debug=debug, loop_factory=loop_factory) as runner:
         return runner.run(main, context=contextvars.copy_context())
+
+
+class _Opening:
+    """What open_file returns: to be awaited, or to be entered."""
+
+    def __init__(self, path: Any, mode: str, options: dict[str, Any]) -> None:
+        self._open = partial(_files.open, path, mode, **options)
+        self._file: _files.File | None = None
+
+    def __await__(self) -> Generator[Any, Any, _files.File]:
+        opening = default_pool().submit(self._open)
+        try:
+            return (yield from opening.__await__())
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_file)  # opened by a thread that could not be stopped
+            raise
+
+    async def __aenter__(self) -> _files.File:
+        self._file = await self
+        return self._file
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        cast(_files.File, self._file).close()
+
+
+def _close_file(opening: Future[Any]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
+
+
+def open_file(path: Any, mode: str = "rb", **options: Any) -> _Opening:
+    """Opens a file without blocking the loop, for reads and writes at an offset that are awaited:
+
+        async with tpio.aio.open_file(path) as file:
+            data = await file.read(4096, offset)
+
+    or file = await tpio.aio.open_file(path). The file is a tpio.File; for the arguments see tpio.open. Opening has no
+    overlapped form: a thread of the default pool does it.
+    """
+    return _Opening(path, mode, options)
