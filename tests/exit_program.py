@@ -135,8 +135,10 @@ class Flight:
         self.kept.append(self.tpio.default_pool().submit(threading.Event().wait, 1000))
 
     def stuck_callback(self):
-        future = self.tpio.sleep(0)
-        future.add_done_callback(lambda _: threading.Event().wait(1000))
+        reader, writer = self.tpio.pipe()
+        read = reader.read(1)
+        read.add_done_callback(lambda _: threading.Event().wait(1000))  # not done yet: it must not block this thread
+        self.kept += [reader, writer, writer.write(b"x")]
 
     def storm(self):
         """Callbacks that begin the next operation, for ever."""
