@@ -52,12 +52,15 @@ cdef bint block_on(FutureBase future, object timeout, bint consumes=True) except
     consumes: whoever blocks wants the result, so that it must not be given back to the handle."""
     cdef DWORD left = INFINITE
     cdef Blocked blocked
-    cdef double deadline = 0
+    cdef double deadline = 0, seconds
     cdef bint ended
     if timeout is not None:
-        if timeout <= 0:
+        seconds = timeout
+        if seconds != seconds:
+            raise ValueError("the timeout is not a number")
+        if seconds <= 0:
             return future.state >= CANCELLED
-        deadline = monotonic() + <double>timeout
+        deadline = monotonic() + seconds
     blocked.event = event_of_main_thread()
     while True:
         if blocked.event != NULL:

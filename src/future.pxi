@@ -99,6 +99,7 @@ cdef class FutureBase:
                 if readonly:
                     raise TypeError(f"a writable buffer is needed, not {type(data).__name__!r}") from None
                 raise
+            self.buffer = data
             self.size = self.view.len
             self.has_view = True
         elif type(data) is bytes:
@@ -271,15 +272,15 @@ cdef class FutureBase:
         """The first bytes of the caller's buffer, which may have been given back to him already."""
         if self.has_view:
             return PyBytes_FromStringAndSize(<char *>self.view.buf, count)
-        return bytes(memoryview(self.buffer).cast("B")[:count])
+        return copy_of(self.buffer)[:count]
 
     cdef void release_buffer(self) noexcept:
-        self.buffer = None
+        # Kept for a cancelled await, which may come only now: see Awaiter.take_back.
+        if not self.has_view or self.shared or (self.kind != READ_INTO and self.kind != DATAGRAM_INTO):
+            self.buffer = None
         if self.kind == SCATTERED and self.extra is not None:
             (<Buffers>self.extra).release()
         if self.has_view:
-            if not self.shared and (self.kind == READ_INTO or self.kind == DATAGRAM_INTO):
-                self.buffer = <object>self.view.obj  # for a cancelled await: see Awaiter.take_back
             self.has_view = False
             PyBuffer_Release(&self.view)
 
@@ -466,6 +467,8 @@ cdef class FutureBase:
         An exception from it goes to sys.unraisablehook. A blocking callback occupies its thread and nothing else.
         """
         cdef bint now
+        if not callable(fn):
+            raise TypeError(f"a callable is needed, not {type(fn).__name__!r}")
         with cython.critical_section(self):
             self.shared = True
             now = self.state >= CANCELLED
@@ -480,14 +483,20 @@ cdef class FutureBase:
         if now:
             run_at_once(self, fn)
 
+    cdef bint is_promise(self) noexcept:
+        """Is it somebody's own, and not that of an operation, a function, or something that the façade does?"""
+        return self.kind == PROMISE and self.on_cancel is None
+
     def set_running_or_notify_cancel(self):
         """For executors: the function is about to begin. False: it was cancelled."""
         cdef int state
+        cdef bint ours
         with cython.critical_section(self):
             state = self.state
-            if state == PENDING:
+            ours = self.is_promise()
+            if state == PENDING and ours:
                 self.state = RUNNING
-        if state == PENDING:
+        if state == PENDING and ours:
             return True
         if state == CANCELLED:
             return False
@@ -495,13 +504,13 @@ cdef class FutureBase:
 
     def set_result(self, result):
         """Ends a future that is not an operation's."""
-        if self.submitted or not self.settle(FINISHED, result):
+        if not self.is_promise() or not self.settle(FINISHED, result):
             raise InvalidStateError(f"{_STATES[self.state]}: {self!r}")
         self.run_callbacks()
 
     def set_exception(self, exception):
         """Ends a future that is not an operation's, with an exception."""
-        if self.submitted or not self.settle(FAILED, exception):
+        if not self.is_promise() or not self.settle(FINISHED if exception is None else FAILED, exception):
             raise InvalidStateError(f"{_STATES[self.state]}: {self!r}")
         self.run_callbacks()
 

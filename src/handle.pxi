@@ -2,6 +2,7 @@
 
 cdef enum:
     FILE_TYPE_SOCKET = 0x100   # ours, beside FILE_TYPE_DISK, _PIPE, _CHAR
+    NO_OFFSET = -1
     LARGEST = 0x7FFFF000       # bytes of one system call; longer writes are made of several
     CLOSE_PATIENCE = 5000      # ms for what has been cancelled: longer than a busy machine takes
 
@@ -33,6 +34,16 @@ cdef object new_bytes(Py_ssize_t size):
     if size > PY_SSIZE_T_MAX - 64:
         raise MemoryError(f"no memory for {size} bytes")
     return PyBytes_FromStringAndSize(NULL, size)
+
+
+cdef bytes copy_of(object data):
+    """The bytes of a buffer, of whatever format and shape (a ctypes structure's cannot be cast)."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    try:
+        return PyBytes_FromStringAndSize(<char *>view.buf, view.len)
+    finally:
+        PyBuffer_Release(&view)
 
 
 cdef DWORD one_call(Py_ssize_t size) noexcept nogil:
@@ -72,7 +83,7 @@ def handle_value(obj):
     if is_c_file(obj):
         import msvcrt
         value = msvcrt.get_osfhandle(value)
-    return value
+    return operator_index(value)
 
 
 cdef unsigned longest_datagram(SOCKET socket) noexcept:
@@ -227,16 +238,11 @@ cdef class Handle:
         future.settle(FAILED, winerror(WSAEMSGSIZE))
         return True
 
-    cdef int64_t place(self, FutureBase future, object offset) except? -2:
-        """Where a file operation of future.size bytes is to happen. Without an offset it is sequential: after the last,
-        at a position that is reserved now and corrected when fewer bytes were moved."""
+    cdef int64_t check_offset(self, object offset) except? -2:
+        """An offset, or NO_OFFSET."""
         cdef int64_t at
         if offset is None:
-            if self.type != FILE_TYPE_DISK:
-                return 0
-            at = InterlockedExchangeAdd64(&self.position, future.size)
-            future.position = at
-            return at
+            return NO_OFFSET
         at = operator_index(offset)  # a float would be cut off
         if at < 0:
             raise ValueError("the offset must not be negative")
@@ -244,7 +250,17 @@ cdef class Handle:
             raise ValueError("only files have offsets")
         return at
 
-    cdef FutureBase receive(self, FutureBase future, char *address, Py_ssize_t size, object offset):
+    cdef int64_t place(self, FutureBase future, int64_t offset) noexcept:
+        """Where a file operation of future.size bytes is to happen. Without an offset it is sequential: after the last,
+        at a position that is reserved now and corrected when fewer bytes were moved."""
+        if offset != NO_OFFSET:
+            return offset
+        if self.type != FILE_TYPE_DISK:
+            return 0
+        future.position = InterlockedExchangeAdd64(&self.position, future.size)
+        return future.position
+
+    cdef FutureBase receive(self, FutureBase future, char *address, Py_ssize_t size, int64_t offset):
         """Submits a read into address."""
         cdef core.tpio_status status
         cdef int64_t at = self.place(future, offset)
@@ -361,7 +377,9 @@ cdef class Handle:
         cdef Py_ssize_t size = as_size(n)
         cdef FutureBase future
         cdef char *address
+        cdef int64_t at
         self.require_bound()
+        at = self.check_offset(offset)
         if size == 0:
             return done_future(b"")
         if self.leftover and (kept := self.take_leftover()) is not None:
@@ -375,7 +393,7 @@ cdef class Handle:
             future.buffer = new_bytes(size)  # no other reference, so that it can be shrunk in place
             future.size = size
             address = PyBytes_AS_STRING(future.buffer)
-            return self.receive(future, address, size, offset)
+            return self.receive(future, address, size, at)
         except BaseException:
             future.settle(CANCELLED, None)
             raise
@@ -387,8 +405,10 @@ cdef class Handle:
 
     cdef FutureBase read_into_flagged(self, object buffer, object offset, DWORD flags):
         cdef FutureBase future = self.begin(READ_INTO)
+        cdef int64_t at
         future.flags = flags
         try:
+            at = self.check_offset(offset)
             future.pin(buffer, True)
             if future.size == 0:
                 future.release_buffer()
@@ -406,7 +426,7 @@ cdef class Handle:
                 future.release_buffer()
                 future.settle(FINISHED, len(data))
                 return future
-            return self.receive(future, future.address(), future.size, offset)
+            return self.receive(future, future.address(), future.size, at)
         except BaseException:
             future.release_buffer()
             future.settle(CANCELLED, None)
@@ -422,8 +442,10 @@ cdef class Handle:
 
     cdef FutureBase write_flagged(self, object data, object offset, DWORD flags):
         cdef FutureBase future = self.begin(WRITE)
+        cdef int64_t at
         future.flags = flags
         try:
+            at = self.check_offset(offset)
             future.pin(data, False)
             if self.is_too_long(future, future.size):
                 return future
@@ -434,7 +456,7 @@ cdef class Handle:
             if self.appends:
                 future.at = TPIO_APPEND
             else:
-                future.at = self.place(future, offset)
+                future.at = self.place(future, at)
             return future.started(self.transmit(future))
         except BaseException:
             future.release_buffer()
@@ -467,7 +489,7 @@ cdef class Handle:
             return done_future(None)
         future = self.begin(CUSTOM)
         future.extra = _poll_result
-        return self.receive(future, b"", 0, None)
+        return self.receive(future, b"", 0, NO_OFFSET)
 
     def ioctl(self, code, data=b"", output_size=0):
         """DeviceIoControl: sends a copy of `data`, a bytes-like object, with the control code. Future of the bytes put out,
@@ -479,7 +501,7 @@ cdef class Handle:
         cdef Py_ssize_t size = as_size(output_size)
         cdef core.tpio_status status
         cdef FutureBase future
-        data = bytes(memoryview(data).cast("B"))
+        data = copy_of(data)
         if size > LARGEST or len(data) > LARGEST:
             raise ValueError("the data of a device control is at most 2 GiB")
         buffer = new_bytes(size)
@@ -594,7 +616,7 @@ cdef class Handle:
         if self.leftover:
             raise ValueError("data that was received has not been read")
         owns = self.owns
-        process = open_process(pid)
+        process = open_process(operator_index(pid))
         try:
             value = duplicate_handle(self.fileno(), process=process)
         finally:

@@ -139,8 +139,12 @@ cdef class PoolBase:
         timeout: seconds; TimeoutError when a submitted function is still running by then (the pool is closed
         nevertheless, and frees itself). Idempotent. Inside a callback of a pool it does not wait.
         """
-        cdef object deadline = None if timeout is None else monotonic() + timeout
+        cdef double deadline = 0
         cdef LONG left
+        if timeout is not None:
+            deadline = monotonic() + <double>timeout
+            if deadline != deadline:
+                raise ValueError("the timeout is not a number")
         if self.native == NULL:
             return
         self.shut = True
@@ -150,7 +154,7 @@ cdef class PoolBase:
             return
         while not self.drain_for(50):
             PyErr_CheckSignals()
-            if deadline is not None and monotonic() >= deadline:
+            if timeout is not None and monotonic() >= deadline:
                 raise TimeoutError("operations of the pool have not ended")
         # The system has nothing any more, but threads may be on their way to say so.
         while True:
@@ -160,7 +164,7 @@ cdef class PoolBase:
             with nogil:
                 WaitOnAddress(&self.unended, &left, sizeof(LONG), 50)
             PyErr_CheckSignals()
-            if deadline is not None and monotonic() >= deadline:
+            if timeout is not None and monotonic() >= deadline:
                 raise TimeoutError("a function of the pool is still running")
 
     cdef bint drain_for(self, DWORD milliseconds):
@@ -293,6 +297,11 @@ cdef double _seconds(object value, what) except -1:
     if not seconds >= 0:
         raise ValueError(f"{what} must be a non-negative number of seconds")
     return seconds
+
+
+def timeout_seconds(timeout, what="the timeout"):
+    """For the façade: a timeout as a float, or None; ValueError for a negative one and for NaN."""
+    return None if timeout is None else _seconds(timeout, what)
 
 
 def sleep(seconds, *, window=0, pool=None):

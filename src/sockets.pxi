@@ -67,8 +67,8 @@ cdef int pack_address(int family, object address, sockaddr_storage *name, int *s
         host, _, scope = (address[0] or "::").encode("ascii", "replace").partition(b"%")
         six.sin6_family = AF_INET6
         six.sin6_port = htons(<unsigned short>port)
-        six.sin6_flowinfo = htonl(address[2]) if len(address) > 2 else 0
-        six.sin6_scope_id = address[3] if len(address) > 3 else (int(scope) if scope.isdigit() else 0)
+        six.sin6_flowinfo = htonl(operator_index(address[2])) if len(address) > 2 else 0
+        six.sin6_scope_id = operator_index(address[3]) if len(address) > 3 else (int(scope) if scope.isdigit() else 0)
         size[0] = sizeof(sockaddr_in6)
         named = scope and not scope.isdigit()  # the name of an interface: for getaddrinfo
         if not named and inet_pton(AF_INET6, host, &six.sin6_addr) == 1:
@@ -288,10 +288,10 @@ cdef class SocketHandle(Handle):
         cdef char *address
         self.require_bound()
         if self.leftover and (kept := self.take_leftover()) is not None:
-            data, sender = kept
-            if len(data) > size:
-                return failed_future(truncated(WSAEMSGSIZE, data[:size], sender))
-            return done_future((data, sender))
+            try:
+                return done_future((self.from_leftover(kept, size), kept[1]))
+            except TruncatedError as error:
+                return failed_future(error)
         future = self.begin(DATAGRAM)
         try:
             future.buffer = new_bytes(size)
@@ -308,15 +308,16 @@ cdef class SocketHandle(Handle):
         try:
             future.pin(buffer, True)
             if self.leftover and (kept := self.take_leftover()) is not None:
-                data, sender = kept
-                memcpy(future.address(), PyBytes_AS_STRING(data), min(PyBytes_GET_SIZE(data), future.size))
-                if len(data) > future.size:
-                    error = truncated(WSAEMSGSIZE, data[:future.size], sender)
+                try:
+                    data = self.from_leftover(kept, future.size)
+                except TruncatedError as error:
+                    memcpy(future.address(), PyBytes_AS_STRING(error.data), future.size)
                     future.release_buffer()
                     future.settle(FAILED, error)
-                else:
-                    future.release_buffer()
-                    future.settle(FINISHED, (len(data), sender))
+                    return future
+                memcpy(future.address(), PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+                future.release_buffer()
+                future.settle(FINISHED, (len(data), kept[1]))
                 return future
             return self.receive_from(future, future.address())
         except BaseException:
@@ -457,7 +458,7 @@ cdef class Buffers:
 
     cdef bytes collect(self, Py_ssize_t size):
         """The first bytes that are in the buffers, which may have been released."""
-        return b"".join([memoryview(each).cast("B") for each in self.objects])[:size]
+        return b"".join([copy_of(each) for each in self.objects])[:size]
 
     cdef void release(self) noexcept:
         cdef DWORD i, held = self.count

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import socket
+import sys
 
 import pytest
 
@@ -50,6 +52,31 @@ def test_what_a_read_into_many_buffers_has_got_is_for_the_next_one():
     one, other = socket.socketpair()
     with tpio.Socket(sock=one) as one, tpio.Socket(sock=other) as other:
         run(lambda: one.recv_msg_into([bytearray(1), bytearray(9)]), lambda: other.send(b"abc"))
+        assert one.recv(10).result(WAIT) == b"abc"
+
+
+class Record(ctypes.Structure):
+    _fields_ = [("number", ctypes.c_int), ("text", ctypes.c_char * 12)]
+
+
+class PythonBuffer:
+    """Has the memory of another (PEP 688)."""
+
+    def __init__(self) -> None:
+        self.inner = bytearray(16)
+
+    def __buffer__(self, flags: int) -> memoryview:
+        return memoryview(self.inner)
+
+
+@pytest.mark.parametrize("scattered", [False, True])
+@pytest.mark.parametrize("make", [Record, lambda: memoryview(bytearray(16)).cast("i", (2, 2)), PythonBuffer])
+def test_what_a_read_has_got_in_a_buffer_of_another_shape(make, scattered):
+    if make is PythonBuffer and sys.version_info < (3, 12):
+        pytest.skip("PEP 688 is of Python 3.12")
+    one, other = socket.socketpair()
+    with tpio.Socket(sock=one) as one, tpio.Socket(sock=other) as other:
+        run(lambda: one.recv_msg_into([make()]) if scattered else one.recv_into(make()), lambda: other.send(b"abc"))
         assert one.recv(10).result(WAIT) == b"abc"
 
 

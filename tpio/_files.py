@@ -114,9 +114,7 @@ class File(FileHandle):
 
     def truncate(self, n: int) -> None:
         """Makes the file n bytes long: cuts it, or extends it with zeros. Blocks."""
-        if operator.index(n) < 0:
-            raise ValueError("the size must not be negative")
-        _tpio.set_file_size(self.fileno(), n)
+        _tpio.set_file_size(self.fileno(), _not_negative(n, "size"))
 
     def flush(self) -> None:
         """Writes what the system has cached to the disk. Blocks, as there is no overlapped form: Pool.submit it if that
@@ -162,9 +160,10 @@ def open(
 
 
 def _not_negative(value: int, what: str) -> int:
-    if operator.index(value) < 0:
+    number = operator.index(value)
+    if number < 0:
         raise ValueError(f"the {what} must not be negative")
-    return value
+    return number
 
 
 def _size_of(data: Any) -> int:
@@ -227,7 +226,8 @@ def copy_file(
     dst is made anew or overwritten, and after an error or a cancel incomplete. progress(copied, total) is called after
     each block, one call at a time, on pool threads. Errors of opening are raised at once.
     """
-    if operator.index(depth) < 1 or operator.index(block) < 1:
+    depth, block = operator.index(depth), operator.index(block)
+    if depth < 1 or block < 1:
         raise ValueError("depth and block must be positive")
     if progress is not None and not callable(progress):
         raise TypeError(f"progress must be callable, not {type(progress).__name__!r}")
@@ -246,12 +246,13 @@ class _Copy:
     """A copy under way: some workers take the next block each until there is none."""
 
     def __init__(self, source: File, target: File, block: int, progress: Callable[[int, int], Any] | None) -> None:
-        self.source, self.target, self.block, self.progress = source, target, block, progress
+        self.source, self.target, self.progress = source, target, progress
         self.total = source.size()
+        self.block = min(block, max(self.total, 1))  # there is room for a block that is much longer than the file
         self.copied = 0
         self.end = self.total  # sooner, if the source is cut meanwhile
         self.lock = threading.Lock()
-        self.offsets = iter(range(0, self.total, block))
+        self.offsets = iter(range(0, self.total, self.block))
 
     @steps
     def run(self, depth: int) -> Steps[int]:

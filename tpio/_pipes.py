@@ -207,9 +207,11 @@ class PipeListener:
         security: str | Iterable[str] | None = None,
         pool: Pool | None = None,
     ) -> None:
-        if max_instances is not None and not 1 <= operator.index(max_instances) <= 254:
+        max_instances = None if max_instances is None else operator.index(max_instances)
+        listening = operator.index(listening)
+        if max_instances is not None and not 1 <= max_instances <= 254:
             raise ValueError("max_instances must be 1 to 254, or None")
-        if not 1 <= operator.index(listening) <= 254:
+        if not 1 <= listening <= 254:
             raise ValueError("listening must be 1 to 254")
         self.name = full_name(name)
         self._message = message
@@ -471,10 +473,9 @@ def open_pipe(name: str, *, timeout: float | None = None, pool: Pool | None = No
     https://learn.microsoft.com/windows/win32/api/namedpipeapi/nf-namedpipeapi-waitnamedpipew
     """
     full = full_name(name)
-    if timeout is not None and not timeout >= 0:
-        raise ValueError("the timeout must not be negative")
-    where = pool_of(pool)
+    timeout = _tpio.timeout_seconds(timeout)
     deadline = None if timeout is None else time.monotonic() + timeout
+    where = pool_of(pool)
     future: Future[Pipe] = Future()
     waiting = _Waiting()
 
@@ -549,10 +550,10 @@ def _open_client_handle(name: str, deadline: float | None, waiting: _Waiting, po
         except OSError as error:
             if error.winerror != ERROR_PIPE_BUSY:
                 raise
-        patience = WAIT_SLICE
+        patience: float = WAIT_SLICE
         if deadline is not None:
-            patience = min(patience, int((deadline - time.monotonic()) * 1000) + 1)
-            if patience <= 0:
+            patience = min(patience, (deadline - time.monotonic()) * 1000 + 1)
+            if patience < 1:
                 raise TimeoutError(f"every instance of {name} is busy")
-        waiting.wait(name, patience)
+        waiting.wait(name, int(patience))
     return None

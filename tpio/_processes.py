@@ -7,6 +7,7 @@ with everything that it has started.
 
 from __future__ import annotations
 
+import operator
 import os
 import subprocess
 import threading
@@ -17,7 +18,7 @@ from typing import Any, Self
 from . import _tpio
 from ._pipes import GENERIC_READ, GENERIC_WRITE, OPEN_EXISTING, Pipe, pipe
 from ._steps import CANCELLED, FAILED, FINISHED, Steps, steps, with_timeout
-from ._tpio import Future, default_pool, wait
+from ._tpio import Future, default_pool, timeout_seconds, wait
 
 PIPE = subprocess.PIPE
 STDOUT = subprocess.STDOUT
@@ -49,7 +50,7 @@ class Process:
 
     def wait(self, timeout: float | None = None) -> Future[int]:
         """Future of the exit code; TimeoutError when the process is still running after `timeout` seconds."""
-        _check_timeout(timeout)
+        timeout = timeout_seconds(timeout)
         if self.returncode is None:
             self._require_open()
         return self._wait(timeout)
@@ -87,7 +88,7 @@ class Process:
         TimeoutError) and comes again, with the rest, from the next communicate(), which takes no input: writing the
         first one's goes on meanwhile. RuntimeError while another communicate() is under way.
         """
-        _check_timeout(timeout)
+        timeout = timeout_seconds(timeout)
         if input is not None and self.stdin is None:
             raise ValueError("input needs stdin=PIPE")
         if self._talk is not None and not self._talk.done():
@@ -185,11 +186,6 @@ class Process:
     def __repr__(self) -> str:
         state = "running" if self.returncode is None else f"returncode={self.returncode}"
         return f"<tpio.Process pid={self.pid} {state}>"
-
-
-def _check_timeout(timeout: float | None) -> None:
-    if timeout is not None and not timeout >= 0:
-        raise ValueError("the timeout must not be negative")
 
 
 @steps
@@ -356,7 +352,9 @@ def spawn(
     try:
         for number, what in enumerate((stdin, stdout, stderr)):
             standard.set(number, what)
-        process, job, pid = _tpio.start_process(None, command, environment, folder, creationflags, standard.handles)
+        process, job, pid = _tpio.start_process(
+            None, command, environment, folder, operator.index(creationflags), standard.handles
+        )
     except BaseException:
         standard.close_ours()
         raise

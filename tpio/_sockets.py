@@ -38,6 +38,8 @@ class Socket(SocketHandle):
         sock: socket.socket | None = None,
         pool: Pool | None = None,
     ) -> None:
+        if sock is not None and not isinstance(sock, socket.socket):
+            raise TypeError(f"a socket.socket is needed, not {sock.__class__.__name__!r}")
         inner = socket.socket(family, type, proto) if sock is None else sock
         try:
             super().__init__(inner.fileno(), pool=pool)
@@ -83,6 +85,7 @@ class Socket(SocketHandle):
         https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex
         """
         self._require_open()
+        receive = operator.index(receive)
         if receive < 0:
             raise ValueError("the number of bytes must not be negative")
         if self._given_back:
@@ -225,7 +228,9 @@ class Socket(SocketHandle):
         https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-transmitfile
         """
         self._require_open()
-        if operator.index(offset) < 0 or (count is not None and operator.index(count) < 0):
+        offset = operator.index(offset)
+        count = None if count is None else operator.index(count)
+        if offset < 0 or (count is not None and count < 0):
             raise ValueError("offset and count must not be negative")
         handle = _tpio.handle_value(file)
         if not _tpio.is_disk_file(handle):
@@ -386,15 +391,15 @@ def open_connection(address: Address, *, timeout: float | None = None, pool: Poo
     """Connects to (host, port) by TCP: looks the host up on the pool, tries every address in turn, and fails with the
     last one's error. A path (str or os.PathLike) is an AF_UNIX socket's. timeout: seconds for all of it (TimeoutError).
     """
-    if timeout is not None and not timeout >= 0:
-        raise ValueError("the timeout must not be negative")
+    timeout = _tpio.timeout_seconds(timeout)
+    pool = pool_of(pool)
     if isinstance(address, (str, os.PathLike)):
         packed = _tpio.pack_path(address)
         return with_timeout(
             _open_path(Socket(AF_UNIX, pool=pool), packed), timeout, f"connecting to {os.fspath(address)}"
         )
     host, port = _host_and_port(address)
-    return with_timeout(_open_connection(host, port, pool_of(pool)), timeout, f"connecting to {host}:{port}")
+    return with_timeout(_open_connection(host, port, pool), timeout, f"connecting to {host}:{port}")
 
 
 def _host_and_port(address: Any) -> tuple[Any, Any]:

@@ -34,6 +34,7 @@ class Timer:
             raise TypeError(f"a callable is needed, not {type(callback).__name__!r}")
         if period is not None and not period > 0:
             raise ValueError("the period must be positive")
+        period = _tpio.timeout_seconds(period, "the period")
         self._callback: Callable[[], Any] | None = callback
         self._period = period
         self._window = window
@@ -79,7 +80,7 @@ class Timer:
         now = time.perf_counter()
         self._due += period
         if self._due <= now:  # the calls that were missed fall away
-            self._due += ((now - self._due) // period + 1) * period
+            self._due = now + period - (now - self._due) % period
         with self._lock:
             if self._callback is None:
                 return
