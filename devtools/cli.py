@@ -77,6 +77,11 @@ COMMANDS = {
         lambda options: options.interpreter.run(["-m", "tests.soak", *options.rest]),
         variants=True,
     ),
+    "fuzz": Command(
+        "[-V VERSION] [--minutes N] [--seed S] [--shrink]",
+        "make random calls with random arguments, and see that nothing breaks",
+        lambda options: interpreter.get(options.one).run(["-m", "tests.fuzz", *options.rest]),
+    ),
     "bench": Command(
         "[-V VERSION] [ARGS...]",
         "run the benchmarks",
