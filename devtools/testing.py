@@ -19,8 +19,7 @@ def run(versions: Sequence[Version], pytest_args: Sequence[str], variant: Varian
         _prove(python)
         say(f"testing on Python {version.name}" + (f": {variant.help}" if variant.help else ""))
         examples = wine.windows_path(build.examples(version, variant))
-        plugins = [part for name in variant.plugins for part in ("-p", name)]
-        command = ["-m", "pytest", *plugins, *pytest_args]
+        command = ["-m", "pytest", *variant.pytest, *pytest_args]
         results[version] = python.run(command, cwd=build.CHECKOUT, TPIO_EXAMPLES=examples)
     if len(versions) == 1:
         return results[versions[0]]

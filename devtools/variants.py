@@ -28,8 +28,8 @@ class Variant:
     # Channels of Wine's diagnostics that are switched on, and what in them, or in anything on standard error, fails the run.
     wine_debug: tuple[str, ...] = ()
     findings: str = ""
-    # Plugins of pytest, modules that the Windows Python can import.
-    plugins: tuple[str, ...] = ()
+    # Arguments of pytest, before those that the caller has.
+    pytest: tuple[str, ...] = ()
     # Why there is no such variant on Windows itself, and what to do instead.
     on_windows: str = ""
     # Functions of devtools/planted, each a mistake: before the tests, one run of each has to fail.
@@ -46,7 +46,7 @@ class Variant:
             registry=self.registry + other.registry,
             wine_debug=self.wine_debug + other.wine_debug,
             findings="|".join(filter(None, (self.findings, other.findings))),
-            plugins=self.plugins + other.plugins,
+            pytest=self.pytest + other.pytest,
             on_windows=self.on_windows or other.on_windows,
             planted=self.planted + other.planted,
         )
@@ -68,8 +68,10 @@ VARIANTS = {
         # of its calls (0x80) would be too much: pytest alone then takes minutes to start.
         registry=((f"{_IMAGE_OPTIONS}\\python.exe", "GlobalFlag", 0x70),),
         wine_debug=("err+heap", "warn+heap"),
-        findings="(?:err|warn):heap:|Debug memory block at address",
-        plugins=("devtools.noting",),
+        # That there is no room for what somebody asked for is no mistake.
+        findings=r"err:heap:|warn:heap:(?!\w+ Could not)|Debug memory block at address",
+        # Python's last words before it aborts are not to be captured.
+        pytest=("-p", "devtools.noting", "--capture=sys"),
         on_windows="let `gflags /p /enable python.exe /full`, as administrator, do it, and run the ordinary tests",
         planted=("write_past_end", "write_past_object", "write_after_free", "free_twice"),
     ),

@@ -68,9 +68,6 @@ cdef extern from "Python.h":
     PyGILState_STATE PyGILState_Ensure() nogil
     PyThreadState *PyThreadState_Get()
     PyThreadState *PyEval_SaveThread() nogil
-    void PyEval_RestoreThread(PyThreadState *state) nogil
-    void PyThreadState_Clear(PyThreadState *state)
-    void PyThreadState_DeleteCurrent()
     void PyErr_SetObject(object type, object value)
     void PyErr_WriteUnraisable(PyObject *where)
     const Py_ssize_t PY_SSIZE_T_MAX

@@ -100,6 +100,7 @@ cdef class Security:
     cdef SECURITY_ATTRIBUTES attributes
 
     def __cinit__(self, object sddl, bint inherit):
+        cdef DWORD error
         cdef Wide text
         self.attributes.nLength = sizeof(SECURITY_ATTRIBUTES)
         self.attributes.bInheritHandle = inherit
@@ -107,7 +108,9 @@ cdef class Security:
             text = Wide(sddl)
             if not ConvertStringSecurityDescriptorToSecurityDescriptorW(
                     text.text, SDDL_REVISION_1, &self.attributes.lpSecurityDescriptor, NULL):
-                raise ValueError(f"not a security descriptor in SDDL: {sddl!r}") from winerror(GetLastError())
+                error = GetLastError()
+                self.attributes.lpSecurityDescriptor = NULL  # a failed call may leave one there that it has freed
+                raise ValueError(f"not a security descriptor in SDDL: {sddl!r}") from winerror(error)
 
     def __dealloc__(self):
         LocalFree(self.attributes.lpSecurityDescriptor)

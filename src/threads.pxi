@@ -33,24 +33,48 @@ cdef void leave_python() noexcept nogil:
 cdef DWORD __stdcall reap(void *state) noexcept nogil:
     InterlockedIncrement(&inside)
     if not exiting:
-        PyEval_RestoreThread(<PyThreadState *>state)
-        drop_thread_state(<PyThreadState *>state)
+        tpio_drop_thread_state(<PyThreadState *>state)
     InterlockedDecrement(&inside)
     return 0
 
 
-ctypedef void (*drop_fn)(PyThreadState *state) noexcept nogil
+cdef extern from *:
+    """
+    /* Python's debugging allocators (-X dev) end the process when memory is freed under a state that is not the thread's
+       own, as if nobody had the GIL. */
+    static int tpio_needs_own_state(void)
+    {
+    #ifdef Py_GIL_DISABLED
+        /* Without a GIL only the state that is attached gets its free lists emptied. So the state that ends is attached
+           itself, unless there is something between Python and its ordinary allocator. */
+        PyMemAllocatorEx allocator;
+        PyMem_GetAllocator(PYMEM_DOMAIN_OBJ, &allocator);
+        return allocator.ctx != NULL;
+    #else
+        return 1;
+    #endif
+    }
 
+    /* Clears and frees the state of a thread that ends, on one that has none. */
+    static void tpio_drop_thread_state(PyThreadState *state)
+    {
+        PyThreadState *own = state;
 
-cdef void drop_attached(PyThreadState *state) noexcept:
-    PyThreadState_Clear(state)
-    PyThreadState_DeleteCurrent()
-
-
-cdef void drop_thread_state(PyThreadState *state) noexcept nogil:
-    # Called with the state attached, and returns without one: not something that `with gil` can express.
-    cdef drop_fn drop = <drop_fn>drop_attached
-    drop(state)
+        if (tpio_needs_own_state()) {
+            own = PyThreadState_New(PyThreadState_GetInterpreter(state));
+            if (own == NULL)
+                return; /* no memory: what there was stays allocated */
+        }
+        PyEval_RestoreThread(own);
+        PyThreadState_Clear(state);
+        if (own != state) {
+            PyThreadState_Clear(own); /* before the other is deleted: that makes Python forget which is the thread's own */
+            PyThreadState_Delete(state);
+        }
+        PyThreadState_DeleteCurrent();
+    }
+    """
+    void tpio_drop_thread_state(PyThreadState *state) nogil
 
 
 cdef void on_thread_exit(core.tpio_thread *thread) noexcept nogil:

@@ -400,6 +400,31 @@ def test_endless_sleeps(length):
     assert future.cancel()
 
 
+@pytest.mark.parametrize("options", [[], ["-X", "dev"]], ids=["plain", "dev"])
+def test_what_a_thread_of_a_pool_had_goes_with_it(options):
+    """Another thread clears its state, of which the allocator of -X dev must not think that it does so without the GIL."""
+    code = """
+import threading, tpio
+local, gone = threading.local(), threading.Event()
+
+class Thing:
+    def __del__(self):
+        gone.set()
+
+def work():
+    local.thing, local.more = Thing(), [{}, [1.5], (1.5, "text")]
+
+for _ in range(3):
+    gone.clear()
+    with tpio.Pool() as pool:
+        pool.submit(work).result()
+    assert gone.wait(60), "the thread of a closed pool does not end"
+print("gone")
+"""
+    done = support.python(code, *options)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "gone\n", "")
+
+
 # ---- free-threaded Python -------------------------------------------------------------------------------------------
 
 

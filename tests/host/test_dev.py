@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import struct
 import sys
 import threading
@@ -157,6 +158,13 @@ def test_findings_are_shown_once_with_the_test_that_ran_and_the_rest_passes(cut)
         "0024:warn:heap:free bad",
         "unended",
     ]
+
+
+def test_heap_that_lacks_room_is_no_finding():
+    pattern = re.compile(VARIANTS["--heap"].findings)
+    assert not pattern.search("0024:warn:heap:allocate_region Could not allocate 0x40 bytes, status 0x40000002")
+    assert pattern.search("0024:warn:heap:unsafe_block_from_ptr heap 00420000, block 00430588: delayed freed block")
+    assert pattern.search("0024:err:heap:validate_used_block heap 00420000, block 00430588: invalid block tail")
 
 
 def test_finding_at_the_end_of_an_unended_stream_counts():
