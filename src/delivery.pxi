@@ -1,7 +1,7 @@
 # From the core's completion to the Future, many for each time the GIL is taken.
 #
-# With a GIL. Callbacks put operations in one queue; the thread that finds it empty takes the GIL and delivers all that
-# has come until then. It does so in two passes: first every future ends (threads and tasks wake), then the done
+# With a GIL. Callbacks put operations in one queue; the thread that finds it empty, and nobody else on his way, takes the
+# GIL and delivers all that has come until then. It does so in two passes: first every future ends (threads and tasks wake), then the done
 # callbacks run, one after the other. A callback may block for as long as it likes: completions that come meanwhile find
 # the queue empty and bring a thread of their own, and for callbacks that were already waiting behind it there is the
 # watch, a timer that brings another thread when nothing has moved.
@@ -16,6 +16,7 @@ cdef FutureBase ready_first = None     # futures whose callbacks are to run
 cdef FutureBase ready_last = None
 cdef LONG ready_count = 0              # read by the watch without the lock
 cdef LONG ready_taken = 0
+cdef LONG coming = 0                   # a thread is about to take the GIL for what has arrived
 cdef LONG helpers = 0                  # threads that were brought to run callbacks; without a GIL only
 cdef LONG MOST_HELPERS = os.cpu_count() or 1
 cdef LONG watch_armed = 0
@@ -51,6 +52,12 @@ cdef FutureBase future_of(core.tpio_op *op):
     return <FutureBase>(<Owner *>op.user).future
 
 
+cdef bint arrive(core.tpio_op *op) noexcept nogil:
+    """True: nobody is on his way to take what has arrived, and the caller is to go. One thread at a time waits for the GIL:
+    if each that finds the queue empty did, a busy program would have a hundred of them, and a turn would never come."""
+    return core.tpio_queue_put(&arrivals, op) and not InterlockedExchange(&coming, 1)
+
+
 cdef core.tpio_tail_fn post(Port *port, core.tpio_op *op) noexcept nogil:
     """Once it is in the queue, the operation may be gone, and so may what keeps the port: hence the count of users."""
     cdef core.tpio_tail_fn tail = NULL
@@ -62,7 +69,7 @@ cdef core.tpio_tail_fn post(Port *port, core.tpio_op *op) noexcept nogil:
         op = core.tpio_queue_take(&port.queue)
         while op != NULL:
             following = op.next
-            if core.tpio_queue_put(&arrivals, op):
+            if arrive(op):
                 tail = deliver
             op = following
     InterlockedDecrement(&port.users)
@@ -80,7 +87,7 @@ cdef core.tpio_tail_fn on_complete(core.tpio_op *op) noexcept nogil:
             op.next = thread.carried
             thread.carried = op
             return deliver
-    if core.tpio_queue_put(&arrivals, op):
+    if arrive(op):
         return deliver
     return NULL
 
@@ -100,6 +107,7 @@ cdef core.tpio_op *take_arrivals() noexcept nogil:
 cdef void deliver() noexcept nogil:
     if enter_python():
         with gil:
+            InterlockedExchange(&coming, 0)  # before the queue is taken: what arrives after it brings another thread
             deliver_all()
         leave_python()
 
@@ -132,6 +140,8 @@ cdef void deliver_all() noexcept:
             future.run_callbacks()
             future = None
         run_ready()
+        if not TPIO_FREE_THREADED:
+            break  # what has arrived meanwhile has brought a thread of its own
 
 
 cdef void may_block() noexcept nogil:
@@ -169,8 +179,9 @@ cdef FutureBase take_ready():
 
 
 cdef void run_ready() noexcept:
-    """Runs queued callbacks until there are none."""
+    """Runs queued callbacks until there are none, or another thread has begun to."""
     cdef FutureBase future
+    cdef LONG taken
     if ready_count != 0:
         may_block()
     while ready_count != 0:
@@ -180,7 +191,10 @@ cdef void run_ready() noexcept:
         if ready_count != 0:
             bring_helper()
             arm_watch()
+        taken = ready_taken
         future.run_callbacks()
+        if not TPIO_FREE_THREADED and taken != ready_taken:
+            break  # somebody goes on with them: whoever took the last does not come here before he has run it
 
 
 cdef void bring_helper() noexcept nogil:

@@ -617,3 +617,23 @@ def test_results_do_not_wait_for_blocking_callbacks():
     assert futures[4].result(WAIT) is None
     assert all(future.result(WAIT) is None for future in futures)
     go.set()
+
+
+def test_callbacks_that_begin_the_next_operation_for_ever_need_few_threads():
+    """A thread for each completion that came while others waited for the GIL: there were hundreds, and nobody's turn came."""
+    turns, ended = itertools.count(), threading.Semaphore(0)
+    with tpio.Pool() as pool:
+        reader, writer = tpio.pipe(pool=pool)
+
+        def again(_=None):
+            if next(turns) >= 5000:
+                ended.release()
+                return
+            reader.read(1).add_done_callback(again)
+            writer.write(b"x")
+
+        with reader, writer:
+            for _ in range(10):
+                again()
+            assert all(ended.acquire(timeout=WAIT) for _ in range(10))
+            assert pool.stats().threads <= 20
