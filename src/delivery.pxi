@@ -1,10 +1,10 @@
 # From the core's completion to the Future, many for each time the GIL is taken.
 #
 # With a GIL. Callbacks put operations in one queue; the thread that finds it empty, and nobody else on his way, takes the
-# GIL and delivers all that has come until then. It does so in two passes: first every future ends (threads and tasks wake), then the done
-# callbacks run, one after the other. A callback may block for as long as it likes: completions that come meanwhile find
-# the queue empty and bring a thread of their own, and for callbacks that were already waiting behind it there is the
-# watch, a timer that brings another thread when nothing has moved.
+# GIL and delivers all that has come until then. It does so in two passes: first every future ends (threads and tasks
+# wake), then the done callbacks run, one after the other. A callback may block for as long as it likes: completions that
+# come meanwhile bring a thread of their own, and for callbacks that were already waiting behind it there is the watch, a
+# timer that brings another thread when nothing has moved.
 #
 # Without a GIL every thread ends the futures that it has, in parallel with the others. Callbacks of a batch go into the same
 # queue, for as many threads as there are processors to run them; the watch is for when all of these are stuck. (To hand

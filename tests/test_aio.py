@@ -742,3 +742,18 @@ def test_operations_on_a_closed_proactor_are_refused() -> None:
     proactor.close()
     with pytest.raises(RuntimeError):
         proactor.select(0)
+
+
+def test_what_is_closed_is_refused_as_the_system_would() -> None:
+    """A server that is closed just when a client has come goes on to the next accept; asyncio expects an OSError there."""
+
+    async def main() -> None:
+        proactor = asyncio.get_running_loop()._proactor  # type: ignore[attr-defined]
+        closed = socket.socket()
+        closed.close()
+        for begin in (proactor.accept, lambda sock: proactor.recv(sock, 1), lambda sock: proactor.send(sock, b"x")):
+            with pytest.raises(OSError, match="6") as caught:
+                begin(closed)
+            assert caught.value.winerror == 6
+
+    run(main())

@@ -38,6 +38,7 @@ __all__ = ["EventLoop", "PipeServer", "Proactor", "open_file", "open_pipe", "run
 
 T = TypeVar("T")
 
+ERROR_INVALID_HANDLE = 6
 ERROR_PORT_UNREACHABLE = 1234
 PATIENCE = 1.0  # seconds for an operation that is being cancelled
 
@@ -156,6 +157,8 @@ class Proactor:
             if not error.synchronous:
                 raise
             return blocking_file_of(obj)
+        except ValueError:  # it is closed; asyncio's own code expects what the system says of that
+            raise _tpio.winerror(ERROR_INVALID_HANDLE) from None
 
     def _reader(self, obj: Any) -> Any:
         """The handle for a read or accept, once a cancelled one has given back what it had received."""
