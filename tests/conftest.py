@@ -35,6 +35,10 @@ class Unraisable(list[BaseException]):
             self.append(error)
             self.changed.notify_all()
 
+    def renew(self) -> None:
+        """Their frames keep locks, which have a handle each before Python 3.13."""
+        self.clear()
+
     def wait(self, count: int) -> None:
         with self.changed:
             assert self.changed.wait_for(lambda: len(self) >= count, support.WAIT), f"{len(self)} of {count}"
