@@ -21,6 +21,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "once(handles=32): may leave that many more handles; is not run again to see")
 
 
+def pytest_collection_finish() -> None:
+    """Each test collects garbage several times: what pytest and its plugins made, which stays, need not be looked through."""
+    gc.collect()
+    gc.freeze()
+
+
 class Unraisable(list[BaseException]):
     """Exceptions that went to sys.unraisablehook or threading.excepthook, in order."""
 

@@ -25,16 +25,16 @@ _kernel32.GetProcessHandleCount.argtypes = (ctypes.c_void_p, ctypes.POINTER(ctyp
 
 wine = hasattr(_ntdll, "wine_get_version")
 long = os.environ.get("TPIO_LONG") == "1"  # the full number of tries in the storms
+_never = threading.Event()  # one for all: before Python 3.13 its lock has a handle, and some conditions count those
 gil = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 def eventually(condition: Callable[[], Any], timeout: float = WAIT) -> Any:
     """For what has no event to wait for: the condition's value once it is true, or what it is when the time is up."""
     deadline = time.monotonic() + timeout
-    nap = threading.Event()
     pause = 0.0005
     while not (value := condition()) and time.monotonic() < deadline:
-        nap.wait(pause)
+        _never.wait(pause)
         pause = min(2 * pause, 0.05)
     return value
 
