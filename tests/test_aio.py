@@ -18,6 +18,7 @@ import pytest
 import support
 import tpio
 from tpio import aio
+from tpio._blocking import blocking_file_of
 
 
 def run(main: Coroutine[Any, Any, Any]) -> Any:
@@ -584,6 +585,36 @@ def test_a_cancelled_read_of_an_ordinary_pipe_loses_nothing() -> None:
 
     read, write = os.pipe()
     with open(read, "rb", buffering=0) as file, open(write, "wb", buffering=0) as writer:
+        run(main(file, writer))
+
+
+@pytest.mark.parametrize("into", [False, True])
+def test_a_cancel_when_an_ordinary_pipe_has_been_read_but_the_read_has_not_ended(into: bool) -> None:
+    async def main(file: Any, writer: Any) -> None:
+        proactor = asyncio.get_running_loop()._proactor  # type: ignore[attr-defined]
+        receiving = proactor.recv_into(file, bytearray(100)) if into else proactor.recv(file, 100)
+        writer.write(b"first, ")
+        await asyncio.to_thread(has_read.wait, support.WAIT)
+        receiving.cancel()
+        following = proactor.recv(file, 100)  # before the other brings back what it has got
+        cancelled.set()
+        assert await following == b"first, "
+        writer.write(b"second")
+        assert await proactor.recv(file, 100) == b"second"
+        assert receiving.cancelled()
+
+    read, write = os.pipe()
+    has_read, cancelled = threading.Event(), threading.Event()
+    with open(read, "rb", buffering=0) as file, open(write, "wb", buffering=0) as writer:
+        blocking = blocking_file_of(file)
+        end_read = blocking._end_read
+
+        def end_late(*arguments: Any) -> None:
+            has_read.set()
+            assert cancelled.wait(support.WAIT)
+            end_read(*arguments)
+
+        blocking._end_read = end_late  # type: ignore[method-assign]
         run(main(file, writer))
 
 

@@ -75,8 +75,16 @@ class BlockingFile:
                 if not self._reads:
                     self._reading = False
                     return
-                size = self._reads[0][1]
-                self._thread = threading.get_native_id()
+                late = None
+                if self._leftover:  # it was read for one that was cancelled by then
+                    late = self._reads.popleft()
+                    data = self._take_leftover(late[1])
+                else:
+                    size = self._reads[0][1]
+                    self._thread = threading.get_native_id()
+            if late is not None:
+                self._end_read(late, data)
+                continue
             data, error = b"", None
             try:
                 data = self._read(size)
@@ -122,8 +130,9 @@ class BlockingFile:
 
     def _cancel_read(self, read: tuple[Future[Any], int, memoryview | None]) -> bool:
         with self._lock:
-            if read in self._reads:
-                self._reads.remove(read)
+            if read not in self._reads:
+                return False  # it has been read for, and is about to end
+            self._reads.remove(read)
             if not self._reads and self._thread:
                 _tpio.cancel_blocking_call(self._thread)
         return read[0]._end(CANCELLED, None)
