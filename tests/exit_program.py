@@ -412,13 +412,25 @@ def reloaded():
 
 
 def beside_a_subinterpreter():
-    """Which cannot have it, and is told so; it exists when the program ends, or has ended by then."""
-    tpio = imported_once()
+    """Which cannot have it, and is told so; it still exists when the program ends."""
+    return refused_to_a_subinterpreter(lambda other: None)
+
+
+def after_a_subinterpreter():
+    return refused_to_a_subinterpreter(lambda other: interpreters().destroy(other))
+
+
+def interpreters():
     try:
         import _interpreters
     except ImportError:
         import _xxsubinterpreters as _interpreters
-    other = _interpreters.create()
+    return _interpreters
+
+
+def refused_to_a_subinterpreter(then):
+    tpio = imported_once()
+    other = interpreters().create()
     answer, told = os.path.join(sys.argv[2], "answer"), "tpio cannot be used in a subinterpreter"
     code = f"""if True:
         try:
@@ -427,17 +439,17 @@ def beside_a_subinterpreter():
             with open({answer!r}, "w") as file:
                 file.write(str(error))
     """
-    _interpreters.run_string(other, code)
+    interpreters().run_string(other, code)
     with open(answer) as file:
         answered = file.read()
     assert told in answered, answered
-    if random.random() < 0.5:
-        _interpreters.destroy(other)
+    then(other)
     return tpio
 
 
 MODULES = {
-    function.__name__: function for function in (imported_once, imported_twice, reloaded, beside_a_subinterpreter)
+    function.__name__: function
+    for function in (imported_once, imported_twice, reloaded, beside_a_subinterpreter, after_a_subinterpreter)
 }
 RARE = ["stuck_function", "stuck_callback"]  # for them the exit waits as long as it waits for anything
 FLIGHT = [name for name in vars(Flight) if not name.startswith("_") and name not in RARE]
@@ -463,7 +475,7 @@ def plan(number):
     flight = chance.sample(FLIGHT, chance.choice([1, 4, len(FLIGHT)])) + [
         each for each in RARE if chance.random() < 0.05
     ]
-    return Plan(
+    made = Plan(
         number=number,
         way=way.__name__,
         exit_code=chance.randrange(2, 256) if code is None else code,
@@ -475,6 +487,10 @@ def plan(number):
         cleanly="os_exit" not in way.__name__,
         chance=chance,
     )
+    if made.modules == "beside_a_subinterpreter" and made.cleanly and sys.version_info >= (3, 14):
+        # Python's own, about what this program has left.
+        made.complaints = [*complaints, "<sys>:0: RuntimeWarning: remaining subinterpreters"]
+    return made
 
 
 def complain(where, error):
