@@ -287,6 +287,46 @@ def test_too_many_changes_are_an_overflow_and_watching_goes_on(folder, monkeypat
                 break
 
 
+def test_changes_that_nobody_asks_for_are_an_overflow_in_the_end_and_watching_goes_on(folder, watcher, monkeypatch):
+    monkeypatch.setattr("tpio._watch.MOST_KEPT", 50)
+    overflow = Change("overflow", str(folder), None)
+    for n in range(10):
+        (folder / f"few {n}").touch()
+    assert eventually(lambda: len(kinds(watcher._ready)) == 10)
+    for n in range(100):
+        (folder / f"many {n}").touch()
+        with watcher._lock:
+            assert len(watcher._ready) <= 50
+    assert eventually(lambda: overflow in watcher._ready)
+    (folder / "after").touch()
+    changes = until(watcher, ("created", folder / "after"))
+    assert changes[0] == overflow and isinstance(changes[0], Overflow)
+    assert len(changes) <= 51
+    (folder / "later").touch()  # and nothing of what follows is lost
+    assert kinds(until(watcher, ("created", folder / "later"))) == [Change("created", str(folder / "later"))]
+
+
+def test_an_overflow_of_what_is_iterated_over_slowly(folder, watcher, monkeypatch):
+    monkeypatch.setattr("tpio._watch.MOST_KEPT", 50)
+
+    async def main():
+        (folder / "first").touch()
+        first = await anext(watcher)
+        assert first == Change("created", str(folder / "first"))
+        for n in range(100):
+            (folder / f"{n}").touch()
+        assert eventually(lambda: any(change.kind == "overflow" for change in watcher._ready))
+        seen = []
+        (folder / "last").touch()
+        async for change in watcher:
+            seen.append(change)
+            if change == Change("created", str(folder / "last")):
+                break
+        assert seen[0].kind == "overflow"
+
+    asyncio.run(asyncio.wait_for(main(), WAIT))
+
+
 def test_an_empty_notification_is_an_overflow(folder, watcher):
     """What the system reports when its own buffer was too small: success without a byte, or error 1022."""
     directory = watcher._directory

@@ -20,6 +20,7 @@ SHARE_ALL = 7
 # Names of files and directories, attributes, size, last write, creation, security.
 EVERYTHING = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x40 | 0x100
 BUFFER_SIZE = 65536  # the most that a watch over the network may have
+MOST_KEPT = 65536  # changes that nobody has asked for
 ERROR_ACCESS_DENIED, ERROR_NOTIFY_ENUM_DIR, ERROR_DELETE_PENDING = 5, 1022, 303
 
 _KINDS = {1: "created", 2: "removed", 3: "modified"}
@@ -39,7 +40,8 @@ class Change(NamedTuple):
 
 
 class Overflow(Change):
-    """Changes came faster than they were taken, and some are lost: look at the directory itself."""
+    """Changes came faster than the system could keep them, or 65,536 had come that nobody had asked for. Those before it
+    that had not been taken are lost: look at the directory itself. Those after it are told as ever."""
 
     __slots__ = ()
 
@@ -136,6 +138,9 @@ class Watcher:
         if error is None:
             with self._lock:
                 self._ready += looking.result()
+                if len(self._ready) > MOST_KEPT and not self._waiting:
+                    self._ready.clear()
+                    self._ready.append(Overflow("overflow", self.path))
             try:
                 self._directory.look()
             except (ValueError, RuntimeError):  # closed meanwhile, or its pool
@@ -197,8 +202,9 @@ class Watcher:
     # ---- public
 
     def changes(self) -> Future[list[Change]]:
-        """Future of the changes since the last call, at least one. Nothing that happens between two calls is lost: what
-        the system could not keep is an Overflow. FileNotFoundError when the directory itself is gone.
+        """Future of the changes since the last call, at least one. Nothing that happens between two calls is lost without
+        a word: what the system could not keep is an Overflow, and so is what nobody has asked for when there are more than
+        65,536 of it. FileNotFoundError when the directory itself is gone.
 
         https://learn.microsoft.com/windows/win32/api/winbase/nf-winbase-readdirectorychangesw
         """
