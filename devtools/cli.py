@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from . import asyncio_suite, bench, build, interpreter, lint, pythons, sim, testing, wheels
+from . import asyncio_suite, bench, build, frameworks, interpreter, lint, pythons, sim, testing, wheels
 from .interpreter import Interpreter
 from .pythons import Version
 from .ui import Failure, say
@@ -70,6 +70,11 @@ COMMANDS = {
         "[-V VERSION] [--loop tpio|stock] [--only SUBSTRING] [--everything] [MODULES...]",
         "run CPython's own tests of asyncio on tpio.aio.EventLoop",
         lambda options: asyncio_suite.run(options.one, options.rest),
+    ),
+    "frameworks": Command(
+        "[-V VERSION | --all] [PYTEST ARGS...]",
+        "run programs of aiohttp, uvicorn, websockets, redis-py, trio and others on tpio",
+        lambda options: frameworks.run(options.chosen, options.rest),
     ),
     "soak": Command(
         "[-V VERSION] [VARIANT...] [--minutes N] [--seed S]",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -77,18 +78,58 @@ def packages(name: str) -> Path:
 
     All of it is pure Python, so that it serves every version.
     """
+    pure = ["--platform=any", "--implementation=py", "--abi=none", "--python-version=3.11"]
     requirements = tools.REQUIREMENTS / f"{name}.txt"
 
     def install(into: Path) -> None:
-        pure = ["--platform=any", "--implementation=py", "--abi=none", "--python-version=3.11", "--only-binary=:all:"]
         with step(f"installing {requirements.name} for Windows Pythons"):
-            run_quietly(
-                [
-                    *(tools.venv("build"), "-m", "pip", "install", "--require-hashes", "--no-deps"),
-                    *(*pure, "--target", into, "-r", requirements),
-                ],
-                what=f"installing {requirements.name}",
-                advice="check the network and try again",
-            )
+            _install(requirements, pure, into)
 
     return cache.make(cache.root() / f"packages-{name}-{cache.fingerprint(requirements.read_text())}", install)
+
+
+def compiled_packages(name: str, version: Version) -> Path:
+    """What requirements/<name>.txt lists and has a wheel for a version; the tests of what has none are skipped."""
+    requirements = tools.REQUIREMENTS / f"{name}.txt"
+    platform = [f"--platform={sysconfig.get_platform().replace('-', '_')}" if wine.NATIVE else "--platform=win_amd64"]
+    abis = (version.abi, *([] if version.free_threaded else ["abi3"]), "none")
+    wheels = [*platform, "--implementation=cp", f"--python-version={version.number}", *(f"--abi={abi}" for abi in abis)]
+
+    def install(into: Path) -> None:
+        with step(f"installing {requirements.name} for Python {version.name}"):
+            try:
+                _install(requirements, wheels, into)
+            except Failure:
+                _install_each(requirements, wheels, into)
+
+    identity = cache.fingerprint(requirements.read_text(), version.name)
+    return cache.make(cache.root() / f"packages-{name}-{version.name}-{identity}", install)
+
+
+def _install(requirements: Path, platform: Sequence[str], into: Path) -> None:
+    run_quietly(
+        [
+            *(tools.venv("build"), "-m", "pip", "install", "--require-hashes", "--no-deps", "--only-binary=:all:"),
+            *(*platform, "--target", into, "-r", requirements),
+        ],
+        what=f"installing {requirements.name}",
+        advice="check the network and try again",
+    )
+
+
+def _install_each(requirements: Path, platform: Sequence[str], into: Path) -> None:
+    """pip installs all of a list or nothing."""
+    lines = requirements.read_text().replace("\\\n", " ").splitlines()
+    one = into / "requirement.txt"
+    installed = 0
+    for line in lines:
+        if not line.startswith("#"):
+            one.write_text(line)
+            try:
+                _install(one, platform, into)
+                installed += 1
+            except Failure:
+                say(f"there is no wheel of {line.split()[0]}")
+    one.unlink()
+    if not installed:
+        raise Failure(f"nothing of {requirements.name} could be installed; check the network and try again")

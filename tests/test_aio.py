@@ -70,6 +70,27 @@ def test_streams_echo_many_connections_at_once() -> None:
     assert run(main()) == [100_000] * 20
 
 
+def test_a_transport_that_has_ended_keeps_nothing_of_its_socket() -> None:
+    async def main() -> None:
+        left, right = connected()
+        writers = []
+        for end in (left, right):
+            writers.append((await asyncio.open_connection(sock=end))[1])
+        loop = asyncio.get_running_loop()
+        datagrams, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, ("127.0.0.1", 0))
+        datagrams.sendto(b"nobody listens", ("127.0.0.1", 9))
+        bound = support.bound_handles()
+        for writer in writers:
+            writer.close()
+            await writer.wait_closed()
+        datagrams.close()
+        while support.bound_handles() > bound - 3:  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(0.001)
+        assert all(writer.get_extra_info("socket") is not None for writer in writers)  # they are kept
+
+    run(main())
+
+
 def test_cancelled_recv_loses_nothing() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()

@@ -6,10 +6,24 @@ import socket
 from asyncio import proactor_events
 from typing import Any
 
+from . import _verbs
+
 _standard: Any = proactor_events  # the type stubs do not know what these classes are made of
 
 
-class _Reading(_standard._ProactorReadPipeTransport):  # type: ignore[misc]
+class _Ending(_standard._ProactorBasePipeTransport):  # type: ignore[misc]
+    """Once it has ended, nothing of its handle is left, however long somebody keeps the transport: in a traceback, say."""
+
+    _sock: Any
+
+    def _call_connection_lost(self, exc: Any) -> None:
+        closed = self._sock
+        super()._call_connection_lost(exc)
+        if closed is not None and self._sock is None:
+            _verbs.forget(closed)
+
+
+class _Reading(_Ending, _standard._ProactorReadPipeTransport):  # type: ignore[misc]
     """Once it is closing, its protocol hears of connection_lost and of nothing else.
 
     The standard one still delivers a read that had ended before: the end of the file that came right behind a TLS record
@@ -21,7 +35,7 @@ class _Reading(_standard._ProactorReadPipeTransport):  # type: ignore[misc]
             super()._data_received(data, length)
 
 
-class _Writing(_standard._ProactorBaseWritePipeTransport):  # type: ignore[misc]
+class _Writing(_Ending, _standard._ProactorBaseWritePipeTransport):  # type: ignore[misc]
     """close() ends the connection when everything is written, also what the protocol writes when it hears that there is
     room again, as in the selector loop. The standard one drops that: the end of a TLS session, for one.
     """
@@ -80,7 +94,7 @@ class BlindWritePipeTransport(_Writing):
     """A file that is written on threads: a read, to see when the reader goes, would keep the writes from the file."""
 
 
-class DatagramTransport(_standard._ProactorDatagramTransport):  # type: ignore[misc]
+class DatagramTransport(_Ending, _standard._ProactorDatagramTransport):  # type: ignore[misc]
     """Goes on after an error, which the protocol hears of, and close() sends what has been given to it.
 
     The standard one stops reading for good at the first error, and never ends when it is closed while it writes.

@@ -42,6 +42,13 @@ def handle_of(obj: Any) -> Handle:
         return handle
 
 
+def forget(obj: Any) -> None:
+    """obj has been closed: its binding shall not last as long as it does."""
+    with _lock:
+        known = _bound.pop(obj, None)
+    del known  # not with the lock: what else goes with it may need one
+
+
 class _Borrowed:
     """The handle of an object, without the object."""
 
