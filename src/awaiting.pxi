@@ -138,26 +138,42 @@ cdef class Awaiter:
 
 # ---- the inbox of a loop --------------------------------------------------------------------------------------------
 
-_inboxes = WeakKeyDictionary()
-cdef LoopInbox latest = None  # saves the look-up: most programs have one loop
+# A loop has its inbox as an attribute: one dictionary for all loops would be fought over, and without a GIL a daemon thread
+# that is stopped for good at the end of the interpreter may own its lock, which the main thread then waits for (CPython hands
+# a lock over to whoever has waited for long, also when that thread will never run again).
+
+_inboxes = WeakKeyDictionary()  # of loops that take no attributes
+cdef LoopInbox latest = None    # saves the look-up: most programs have one loop
 
 
 cdef LoopInbox inbox_of(object loop):
-    """The loop's inbox, made on first use."""
+    """The loop's inbox, made on first use. On the thread of the loop."""
     global latest
     cdef LoopInbox inbox = latest
     if not TPIO_FREE_THREADED and inbox is not None and inbox.loop_ref() is loop:
         return inbox
-    inbox = _inboxes.get(loop)
-    if inbox is None:
+    found = getattr(loop, "_tpio_inbox", None)
+    if not is_inbox_of(found, loop) and _inboxes:
+        found = _inboxes.get(loop)
+    if is_inbox_of(found, loop):
+        inbox = found
+    else:
         inbox = LoopInbox.__new__(LoopInbox)
         inbox.loop_ref = ref(loop)
         inbox.arrived = []
         inbox.lock = threading.RLock()  # a finalizer that runs inside may end a future
-        inbox = _inboxes.setdefault(loop, inbox)
+        try:
+            loop._tpio_inbox = inbox
+        except AttributeError:
+            _inboxes[loop] = inbox
     if not TPIO_FREE_THREADED:
         latest = inbox
     return inbox
+
+
+cdef bint is_inbox_of(object found, object loop):
+    """Not that of a loop inside, nor of another copy of this module."""
+    return isinstance(found, LoopInbox) and (<LoopInbox>found).loop_ref() is loop
 
 
 cdef class LoopInbox:

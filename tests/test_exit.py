@@ -79,6 +79,45 @@ def test_exits_with_operations_pending_and_threads_blocked():
     assert side_by_side(run, cases) == [(code, complaint, True, True) for _, code, complaint in cases]
 
 
+# ---- daemon threads that are stopped for good, wherever they are --------------------------------------------------------
+
+DAEMON_LOOPS = """if True:
+    import asyncio, threading
+    import tpio
+
+    async def wait_for(future):
+        await future
+
+    async def main():
+        begun.wait()
+        while True:
+            future = tpio.Future()
+            waiting = asyncio.ensure_future(wait_for(future))
+            await asyncio.sleep(0)
+            future.set_result(None)
+            await waiting
+
+    for _ in range(10):
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(wait_for(tpio.sleep(0.001)))
+        loop.close()
+        loop.itself = loop  # it goes when everything goes
+    begun = threading.Barrier(9)
+    for _ in range(8):
+        threading.Thread(target=lambda: asyncio.run(main()), daemon=True).start()
+    begun.wait()
+"""
+
+
+@pytest.mark.once(handles=0)
+def test_exits_while_loops_of_daemon_threads_await(record_property):
+    """Without a GIL, one of them may own a lock when it is stopped, which the end of the interpreter must not need."""
+    programs = 4 if support.gil else 12
+    done = side_by_side(lambda _: end_of("-c", DAEMON_LOOPS), range(programs))
+    record_property("slowest", max(seconds for *_, seconds in done))
+    assert [(code, stdout, stderr) for code, stdout, stderr, _ in done] == [(0, "", "")] * programs
+
+
 # ---- everything in flight, every way to end --------------------------------------------------------------------------
 
 
