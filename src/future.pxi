@@ -191,6 +191,8 @@ cdef class FutureBase:
                 handle.more_data = error == ERROR_MORE_DATA
                 if error == ERROR_MORE_DATA:
                     error = 0
+        elif kind == COUNT and error == ERROR_HANDLE_EOF:
+            error = 0  # TransmitFile: the file has become shorter; what there was is sent
         elif kind == SIGNALLED and error == WAIT_TIMEOUT:
             return False
         elif kind == WORK:

@@ -86,6 +86,28 @@ def test_in_several_parts(pair, file, monkeypatch):
         assert sent(pair, source, 3) == DATA[3:]
 
 
+def test_a_file_that_becomes_shorter_sends_what_there_is(pair, tmp_path, monkeypatch):
+    monkeypatch.setattr(_sockets, "LARGEST_TRANSMIT", 1 << 20)
+    path = tmp_path / "large"
+    sparse(path, 64 << 20)
+    receiver, sender = pair
+    with tpio.open(path, "r+b") as file:
+        file.write(DATA, 0).result(WAIT)
+        sending = sender.sendfile(file)
+        sending.add_done_callback(lambda _: sender.shutdown(socket.SHUT_WR))
+        assert read_exactly(receiver, len(DATA)) == DATA
+        file.truncate(12345)
+        assert len(DATA) + len(read_all(receiver)) == sending.result(WAIT) < 64 << 20
+
+
+@pytest.mark.parametrize("offset", [len(DATA), len(DATA) + 1000])
+def test_one_transmit_beyond_the_end_of_a_file_sends_nothing(pair, file, offset):
+    """As when it has become shorter by then: Windows calls that ERROR_HANDLE_EOF, Wine a success."""
+    receiver, sender = pair
+    with tpio.open(file) as source:
+        assert sender._transmit(source.fileno(), offset, 100).result(WAIT) == 0
+
+
 def sparse(path: Path, size: int) -> None:
     with tpio.open(path, "wb") as file:
         file.ioctl(0x900C4).result(WAIT)  # FSCTL_SET_SPARSE

@@ -221,7 +221,7 @@ class Socket(SocketHandle):
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> Future[int]:
         """Sends `count` bytes of a file (None: to its end) from `offset` on, without their passing through Python.
-        Future of the number of bytes sent, which is less than asked for when the file is shorter.
+        Future of the number of bytes sent, which is less than asked for when the file is shorter, or becomes so.
 
         file: a tpio.File or a file object of the standard library, of which the file position does not matter.
         Windows' editions for workstations send two files at a time; a third one waits.
@@ -245,9 +245,10 @@ class Socket(SocketHandle):
         try:
             while sent < left:
                 part = yield self._transmit(handle, offset + sent, min(left - sent, LARGEST_TRANSMIT))
-                if part == 0:  # the file has become shorter
+                if part == 0:
                     break
                 sent += part
+                left = min(left, max(_tpio.file_size(handle) - offset, 0))  # it may have become shorter
             return sent
         finally:
             _tpio.close_handle(handle)
