@@ -103,7 +103,7 @@ def test_a_file_that_becomes_shorter_sends_what_there_is(pair, tmp_path, monkeyp
 @pytest.mark.parametrize("offset", [len(DATA), len(DATA) + 1000])
 def test_one_transmit_beyond_the_end_of_a_file_sends_nothing(pair, file, offset):
     """As when it has become shorter by then: Windows calls that ERROR_HANDLE_EOF, Wine a success."""
-    receiver, sender = pair
+    _, sender = pair
     with tpio.open(file) as source:
         assert sender._transmit(source.fileno(), offset, 100).result(WAIT) == 0
 

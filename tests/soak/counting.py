@@ -15,17 +15,17 @@ begun: Counter[str] = Counter()
 _lock = threading.Lock()
 
 _METHODS: dict[type, str] = {
-    tpio.Pipe: "read read_into write poll_read",
+    tpio.Pipe: "read read_into write poll_read ioctl",
     tpio.PipeListener: "accept",
     tpio.Socket: "read read_into write poll_read accept connect send_msg recv_msg_into recv_from recv_from_into send_to "
-    "sendfile",
-    tpio.File: "read read_into write lock",
+    "sendfile disconnect detach share",
+    tpio.File: "read read_into write read_many write_many lock ioctl",
     tpio.Watcher: "changes",
     tpio.Process: "wait communicate",
     tpio.Pool: "submit",
     tpio.aio.Proactor: "recv recv_into send recvfrom recvfrom_into sendto accept connect wait_for_handle",
 }
-_FUNCTIONS = "open_pipe open_connection copy_file sleep wait spawn"
+_FUNCTIONS = "open_pipe open_connection getaddrinfo copy_file sleep wait spawn"
 
 
 def _counted(kind: str, function: Callable[..., Any]) -> Callable[..., Any]:

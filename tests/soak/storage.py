@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
@@ -18,6 +19,9 @@ import tpio
 
 from .base import WAIT, maybe_follow, some_path, tally
 from .streams import tcp_pair
+
+SET_SPARSE = 0x900C4  # FSCTL_SET_SPARSE
+NO_BUFFERING = 0x20000000  # FILE_FLAG_NO_BUFFERING
 
 
 def files(chance: random.Random) -> None:
@@ -65,6 +69,55 @@ def _sendfile(chance: random.Random, path: Path, content: bytes) -> None:
         assert sending.result(WAIT) == len(received)
     assert received == content[offset:]
     tally.moved(len(received))
+
+
+def many_parts(chance: random.Random) -> None:
+    """write_many and read_many, in any order, and a device control on the file meanwhile."""
+    path = some_path()
+    content = chance.randbytes(chance.choice((1, 5000, 200_000)))
+    cuts = sorted({0, len(content), *(chance.randrange(len(content)) for _ in range(chance.randint(0, 20)))})
+    places = list(itertools.pairwise(cuts))
+    with tpio.open(path, "w+b") as file:
+        shuffled = chance.sample(places, len(places))
+        writing = maybe_follow(chance, file.write_many((begin, content[begin:end]) for begin, end in shuffled))
+        assert file.ioctl(SET_SPARSE).result(WAIT) == b""
+        assert writing.result(WAIT) == [end - begin for begin, end in shuffled]
+        for _ in range(chance.randint(1, 3)):
+            shuffled = chance.sample(places, len(places))
+            reading = maybe_follow(chance, file.read_many((begin, end - begin) for begin, end in shuffled))
+            if chance.random() < 0.2:
+                reading.cancel()
+            with suppress(CancelledError):
+                assert reading.result(WAIT) == [content[begin:end] for begin, end in shuffled]
+                tally.moved(len(content))
+    assert path.read_bytes() == content
+    path.unlink()
+
+
+def unbuffered(chance: random.Random) -> None:
+    path = some_path()
+    path.write_bytes(b"")
+    with tpio.open(path, "r+b", flags=NO_BUFFERING) as file:
+        unit = file.alignment
+        count = chance.randint(1, 10)
+        content = chance.randbytes(count * unit)
+        written = tpio.aligned_buffer(len(content))
+        written[:] = content
+        order = chance.sample(range(count), count)
+        writes = [maybe_follow(chance, file.write(written[i * unit : (i + 1) * unit], i * unit)) for i in order]
+        assert [future.result(WAIT) for future in writes] == [unit] * count
+        into = tpio.aligned_buffer(len(content))
+        for i in chance.sample(range(count), count):
+            reading = maybe_follow(chance, file.read_into(into[i * unit : (i + 1) * unit], i * unit))
+            if chance.random() < 0.1:
+                reading.cancel()
+            with suppress(CancelledError):
+                assert reading.result(WAIT) == unit
+                assert into[i * unit : (i + 1) * unit] == content[i * unit : (i + 1) * unit]
+                tally.moved(unit)
+        assert file.read_into(into, len(content)).result(WAIT) == 0
+    assert path.read_bytes() == content
+    path.unlink()
 
 
 def watched(chance: random.Random) -> None:

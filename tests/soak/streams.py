@@ -178,9 +178,124 @@ def dropped(chance: random.Random) -> None:
         read.close()
 
 
+def accepted_with_data(chance: random.Random) -> None:
+    """Connections that come with the first that their clients have sent, in any order."""
+    count = chance.randint(1, 4)
+    size = chance.choice((1, 100, 5000))
+    with tpio.listen(("127.0.0.1", 0)) as listener:
+        if chance.random() < 0.3:  # before a client comes: one that has been taken in goes with the accept
+            impatient = listener.accept(receive=size)
+            impatient.cancel()
+            with suppress(CancelledError):
+                impatient.result(WAIT)
+        accepting = [maybe_follow(chance, listener.accept(receive=size)) for _ in range(count)]
+        clients = [tpio.open_connection(listener.getsockname()).result(WAIT) for _ in range(count)]
+        sent = {}
+        for client in chance.sample(clients, count):
+            outgoing, incoming = flows(chance)
+            data = outgoing.take(pick_size(chance))
+            sent[client.getsockname()] = incoming, len(data), client.send(data)
+        for client in clients:
+            _, total, sending = sent[client.getsockname()]
+            if total < 10000:  # more may not fit, and wait for the receiver
+                assert sending.result(WAIT) == total
+                client.shutdown(socket.SHUT_WR)
+        for future in accepting:
+            server, address, data = future.result(WAIT)
+            flow, total, sending = sent.pop(address)
+            begin = flow.at
+            with server:
+                assert 1 <= len(data) <= size
+                flow.check(data)
+                while flow.at - begin < total:
+                    flow.check(server.recv(pick_size(chance)).result(WAIT))
+                assert sending.result(WAIT) == total
+        for client in clients:
+            client.close()
+        assert not sent
+
+
+def disconnected(chance: random.Random) -> None:
+    """All that was sent before a disconnect arrives, and then the end."""
+    one, other = tcp_pair()
+    with one, other:
+        outgoing, incoming = flows(chance)
+        begin = incoming.at
+        sends = [maybe_follow(chance, one.send(outgoing.take(pick_size(chance)))) for _ in range(chance.randint(1, 4))]
+        reads = [other.recv(1)] if chance.random() < 0.5 else []
+
+        def end() -> None:
+            for sending in sends:
+                sending.result(WAIT)
+            assert one.disconnect().result(WAIT) is None
+
+        with support.thread(end):
+            for read in reads:
+                incoming.check(read.result(WAIT))
+            while data := other.recv(pick_size(chance)).result(WAIT):
+                incoming.check(data)
+        assert incoming.at == outgoing.at, f"{outgoing.at - incoming.at} of {outgoing.at - begin} bytes are missing"
+
+
+def handed_over(chance: random.Random) -> None:
+    """A socket that goes to other code, blocking, or is shared as with another process, with data on its way."""
+    outgoing, incoming = flows(chance)
+    if chance.random() < 0.5 or support.wine:  # Wine: what was bound stays bound
+        one, other = tcp_pair()
+        pending = one.recv(10)
+        with other, socket.socket(fileno=one.detach()) as plain:
+            assert pending.cancelled() and one.closed
+            sending = other.send(outgoing.take(pick_size(chance)))
+            while incoming.at < outgoing.at:
+                incoming.check(plain.recv(pick_size(chance)))
+            sending.result(WAIT)
+            sending = other.send(outgoing.take(1))
+            assert sending.result(WAIT) == 1
+            incoming.check(plain.recv(10))
+    with tpio.listen(("127.0.0.1", 0)) as listener:
+        plain = socket.create_connection(listener.getsockname())
+        peer, _ = listener.accept().result(WAIT)
+    shared = plain.share(os.getpid())
+    plain.close()
+    with peer, tpio.Socket.from_share(shared) as taken:
+        if chance.random() < 0.5 and not support.wine:
+            taken = tpio.Socket.from_share(taken.share(os.getpid()))
+        with taken:
+            sending = maybe_follow(chance, peer.send(outgoing.take(pick_size(chance))))
+            while incoming.at < outgoing.at:
+                incoming.check(taken.recv(pick_size(chance)).result(WAIT))
+            sending.result(WAIT)
+
+
+PEEK = 0x11400C  # FSCTL_PIPE_PEEK
+
+
+def peeked(chance: random.Random) -> None:
+    """A device control that looks into a pipe, between reads."""
+    with tpio.PipeListener(some_name(chance)) as listener:
+        client = tpio.open_pipe(listener.name).result(WAIT)
+        server = listener.accept().result(WAIT)
+    with client, server:
+        outgoing, incoming = flows(chance)
+        for _ in range(chance.randint(1, 20)):
+            data = outgoing.take(chance.choice((1, 100, 1000)))
+            assert client.write(data).result(WAIT) == len(data)
+            room = chance.choice((len(data), len(data) + 1, 5000))
+            looking = maybe_follow(chance, server.ioctl(PEEK, output_size=16 + room))
+            if chance.random() < 0.2:
+                looking.cancel()
+            with suppress(CancelledError):
+                seen = looking.result(WAIT)
+                assert struct.unpack("<4L", seen[:16])[1] == len(data)
+                assert seen[16:] == data
+            incoming.check(server.read(5000).result(WAIT))
+
+
 def named_pipes(chance: random.Random) -> None:
     count = chance.randint(1, 4)
-    with tpio.PipeListener(some_name(chance), max_instances=chance.choice((None, count))) as listener:
+    with tpio.PipeListener(
+        some_name(chance), max_instances=chance.choice((None, count)), listening=chance.randint(1, count)
+    ) as listener:
         if chance.random() < 0.5:
             gone = listener.accept()
             gone.cancel()

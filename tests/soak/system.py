@@ -117,6 +117,23 @@ def functions(chance: random.Random) -> None:
     assert list(tpio.default_pool().map(str, range(9))) == list("012345678")
 
 
+def look_ups(chance: random.Random) -> None:
+    """Names, some of which nobody wants any more."""
+    wanted = [
+        (host, port, {"type": socket.SOCK_STREAM, "family": socket.AF_INET})
+        for host in ("127.0.0.1", "localhost")
+        for port in (80, chance.randrange(1, 65536))
+    ]
+    looking = [(each, maybe_follow(chance, tpio.getaddrinfo(*each[:2], **each[2]))) for each in wanted]
+    if chance.random() < 0.5:
+        chance.choice(looking)[1].cancel()
+    for (host, port, options), future in looking:
+        with suppress(CancelledError):
+            assert future.result(WAIT) == socket.getaddrinfo(host, port, **options)
+    with suppress(socket.gaierror, CancelledError):
+        raise AssertionError(tpio.getaddrinfo("256.256.256.256", 80, flags=socket.AI_NUMERICHOST).result(WAIT))
+
+
 def private_pool(chance: random.Random) -> None:
     """A pool that is closed with everything in flight."""
     pool = tpio.Pool(max_threads=chance.choice((None, 1, 4)))
