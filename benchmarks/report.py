@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .harness import Outcome, Plan, Quartiles
-from .peers import FLOOR, REFERENCE
+from .peers import FLOOR, LOOP_REFERENCES, REFERENCE
+from .rows import Row
 
 
 def heading(facts: dict[str, str], plan: Plan) -> str:
@@ -14,17 +15,23 @@ def heading(facts: dict[str, str], plan: Plan) -> str:
     return "\n".join(["# tpio benchmarks", "", *lines, ""])
 
 
+def references(row: Row) -> tuple[str, str]:
+    """The peers that the others are compared with."""
+    return LOOP_REFERENCES if row.loops else (REFERENCE, FLOOR)
+
+
 def table(outcome: Outcome) -> str:
     row = outcome.row
+    one, other = references(row)
     lines = [
         f"## {row.title}",
         "",
-        f"| | {row.unit} | speed, {REFERENCE} = 1 | speed, {FLOOR} = 1 |",
+        f"| | {row.unit} | speed, {one} = 1 | speed, {other} = 1 |",
         "|---|---:|---:|---:|",
     ]
     for peer, costs in outcome.costs.items():
         median = row.in_unit(Quartiles.of(costs).median)
-        against = [_speed(outcome.speed(peer, other), peer == other) for other in (REFERENCE, FLOOR)]
+        against = [_speed(outcome.speed(peer, each), peer == each) for each in (one, other)]
         lines.append(f"| {peer} | {_number(median)} | {' | '.join(against)} |")
     lines.extend(f"| {peer} | failed | {error} | |" for peer, error in outcome.errors.items())
     return "\n".join([*lines, ""])
@@ -61,7 +68,7 @@ def as_json(facts: dict[str, str], plan: Plan, outcomes: list[Outcome]) -> dict[
                         "median": outcome.row.in_unit(Quartiles.of(costs).median),
                         "speed": {
                             other: [speed.low, speed.median, speed.high]
-                            for other in (REFERENCE, FLOOR)
+                            for other in references(outcome.row)
                             if (speed := outcome.speed(peer, other)) is not None
                         },
                     }

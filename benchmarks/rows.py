@@ -11,6 +11,9 @@ timers_fired(timers)                 timers that are due at once: made, and each
 functions(calls, depth)              functions that do nothing, on four threads, depth of them submitted and not ended
 waits(waits, together)               events that are waited for, so many at a time, are set, and each wait has ended
 directory(files, folder)             a file is made in a directory of a thousand, and is seen
+streams_echo(messages, size, connections)  asyncio's streams, so many clients of one server: a message to and fro
+child_output(blocks, size)           what a child writes to its standard output, once it has begun
+named_pipe_echo(turns, size)         asyncio's streams on a named pipe, a client and its server
 
 A peer does it as its users would write it: what has a result is waited for where the peer's own examples do so.
 """
@@ -38,6 +41,8 @@ class Row:
     workload: str
     parameters: Mapping[str, Any]
     unit: str  # "µs": of one operation; "MB/s": of operations of parameters["size"] bytes
+    operations: int | None = None  # of a turn, if not as many as fill the time of one
+    loops: bool = False  # compares event loops
 
     def on(self, **places: str) -> Row:
         """The row with the names of the data file and the directory, where it wants them."""
@@ -47,10 +52,16 @@ class Row:
     @property
     def least(self) -> int:
         """Operations of one turn: so many that there are once as many at the same time as the title says."""
-        return max(SHORTEST, self.parameters.get("together", 0))
+        return max(SHORTEST, self.parameters.get("together", 0), self.parameters.get("connections", 0))
 
     def in_unit(self, cost: float) -> float:
         return self.parameters["size"] / cost / 1e6 if self.unit == "MB/s" else cost * 1e6
+
+
+def _echo(connections: int) -> Row:
+    title = f"Streams echo, 64 bytes, {connections:,} connections: one message"
+    parameters = {"size": 64, "connections": connections}
+    return Row(f"loop-echo-{connections}", title, "streams_echo", parameters, "µs", loops=True)
 
 
 ROWS = (
@@ -75,6 +86,11 @@ ROWS = (
     Row("pool-submit", "Functions on four threads, 64 submitted: one call", "functions", {"depth": 64}, "µs"),
     Row("waits", "Waits for events, 1,000 at a time: one wait", "waits", {"together": 1_000}, "µs"),
     Row("directory", "A file in a directory of 1,000: made and seen", "directory", {"folder": ""}, "µs"),
+    _echo(1),
+    _echo(64),
+    _echo(1_000),
+    Row("loop-child", "A child's output of 256 MiB", "child_output", {"size": 65536}, "MB/s", 4096, loops=True),
+    Row("loop-pipe", "Named-pipe echo, 64 bytes: one round trip", "named_pipe_echo", {"size": 64}, "µs", loops=True),
 )
 
 

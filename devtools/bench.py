@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import build, cache, interpreter, system, wine
+from . import build, cache, frameworks, system, wine
 from .pythons import Version
 from .ui import run_quietly, step
 
@@ -14,7 +14,7 @@ _HEADERS = build.CHECKOUT / "tpio" / "include"
 
 def run(version: Version, args: Sequence[str]) -> int:
     """Runs benchmarks/, which finds the compiled plain C programs it compares with in TPIO_BENCH_FLOOR."""
-    python = interpreter.get(version)
+    python = frameworks.get(version)  # winloop is one of the peers
     return python.run(["-m", "benchmarks", *args], TPIO_BENCH_FLOOR=wine.windows_path(_floor()))
 
 

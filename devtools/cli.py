@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from . import asyncio_suite, bench, build, frameworks, interpreter, lint, pythons, sim, testing, wheels
+from . import asyncio_suite, bench, bench_http, build, frameworks, interpreter, lint, pythons, sim, testing, wheels
 from .interpreter import Interpreter
 from .pythons import Version
 from .ui import Failure, say
@@ -91,6 +91,11 @@ COMMANDS = {
         "[-V VERSION] [ARGS...]",
         "run the benchmarks",
         lambda options: bench.run(options.one, options.rest),
+    ),
+    "bench-http": Command(
+        "[-V VERSION] [--quick]",
+        "compare event loops under uvicorn, with wrk on this machine for the load",
+        lambda options: bench_http.run(options.one, options.rest),
     ),
     "wheel": Command(
         "[-V VERSION]",

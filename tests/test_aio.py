@@ -91,6 +91,75 @@ def test_a_transport_that_has_ended_keeps_nothing_of_its_socket() -> None:
     run(main())
 
 
+def test_small_writes_of_one_turn_go_out_as_one() -> None:
+    async def main() -> None:
+        left, right = connected()
+        with right:
+            _, writer = await asyncio.open_connection(sock=left)
+            before = tpio.default_pool().stats().submitted
+            for number in range(10):
+                writer.write(bytes([number]))
+            assert writer.transport.get_write_buffer_size() == 10  # type: ignore[attr-defined]
+            await asyncio.sleep(0)
+            assert tpio.default_pool().stats().submitted == before + 1
+            received = asyncio.get_running_loop().sock_recv(right, 100)
+            assert await received == bytes(range(10))
+            writer.close()
+            await writer.wait_closed()
+
+    run(main())
+
+
+@pytest.mark.parametrize("size", [1, 16_384, 16_385, 1_000_000])
+def test_what_is_written_right_before_the_end_is_sent(size: int) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for end in (asyncio.StreamWriter.close, asyncio.StreamWriter.write_eof):
+            left, right = connected()
+            with right:
+                _, writer = await asyncio.open_connection(sock=left)
+                writer.write(bytes(size))
+                writer.write(b"!")
+                end(writer)
+                got = bytearray()
+                while data := await loop.sock_recv(right, 65536):
+                    got += data
+                assert got == bytes(size) + b"!"
+                writer.close()
+                await writer.wait_closed()
+
+    run(main())
+
+
+def test_what_is_written_right_before_an_abort_is_not_sent() -> None:
+    async def main() -> None:
+        left, right = connected()
+        with right:
+            _, writer = await asyncio.open_connection(sock=left)
+            writer.write(b"never")
+            writer.transport.abort()
+            assert writer.transport.get_write_buffer_size() == 0  # type: ignore[attr-defined]
+            writer.write(b"never")
+            assert await asyncio.get_running_loop().sock_recv(right, 100) == b""
+
+    run(main())
+
+
+def test_a_write_to_a_peer_that_has_gone_ends_the_connection() -> None:
+    async def main() -> None:
+        left, right = connected()
+        _, writer = await asyncio.open_connection(sock=left)
+        right.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh", 1, 0))
+        right.close()
+        with pytest.raises(ConnectionError):
+            while True:
+                writer.write(b"x")
+                await writer.drain()
+        writer.close()
+
+    run(main())
+
+
 def test_cancelled_recv_loses_nothing() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()

@@ -35,12 +35,39 @@ class _Reading(_Ending, _standard._ProactorReadPipeTransport):  # type: ignore[m
             super()._data_received(data, length)
 
 
+class _Held:
+    """Stands for a write that has ended: in its place, what is written now waits for what else this turn of the loop brings."""
+
+    def done(self) -> bool:
+        return True
+
+    def cancel(self, msg: Any = None) -> bool:
+        return False
+
+    def cancelled(self) -> bool:
+        return False
+
+    def exception(self) -> None:
+        return None
+
+    def result(self) -> None:
+        return None
+
+
+_HELD = _Held()
+_WORTH_HOLDING = 16384  # bytes: copying more than this costs as much as a call
+
+
 class _Writing(_Ending, _standard._ProactorBaseWritePipeTransport):  # type: ignore[misc]
     """close() ends the connection when everything is written, also what the protocol writes when it hears that there is
     room again, as in the selector loop. The standard one drops that: the end of a TLS session, for one.
+
+    Small writes of one turn of the loop go out as one: a call for the head of an answer and another for its body would cost
+    twice as much.
     """
 
     _write_fut: Any
+    _buffer: Any
     _conn_lost: int
 
     def close(self) -> None:
@@ -51,6 +78,11 @@ class _Writing(_Ending, _standard._ProactorBaseWritePipeTransport):  # type: ign
             self._conn_lost = lost  # write() goes on until all is written
 
     def _loop_writing(self, f: Any = None, data: Any = None) -> None:
+        if f is None and data and self._write_fut is None and len(data) <= _WORTH_HOLDING:
+            self._write_fut = _HELD
+            self._buffer = bytearray(data)
+            self._loop.call_soon(self._send_held)
+            return
         last = f is not None and f is self._write_fut and self._closing and not self._buffer
         if not last or f.cancelled() or f.exception() is not None:
             super()._loop_writing(f, data)
@@ -66,6 +98,23 @@ class _Writing(_Ending, _standard._ProactorBaseWritePipeTransport):  # type: ign
             self._sock.shutdown(socket.SHUT_WR)
         if self._empty_waiter is not None:
             self._empty_waiter.set_result(None)
+
+    def _send_held(self) -> None:
+        if self._write_fut is not _HELD:  # aborted
+            return
+        data, self._buffer = self._buffer, None
+        try:
+            self._write_fut = sending = self._loop._proactor.send(self._sock, data)
+        except OSError as error:
+            self._write_fut = None
+            self._fatal_error(error, "Fatal write error on pipe transport")
+            return
+        if sending.done():
+            self._loop_writing(sending)
+        else:
+            self._pending_write = len(data)
+            sending.add_done_callback(self._loop_writing)
+            self._maybe_pause_protocol()
 
 
 class SocketTransport(_Reading, _Writing, _standard._ProactorSocketTransport):  # type: ignore[misc]

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import socket
 import threading
+from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import ReferenceType, ref
 
 from ._sockets import Socket
 from ._tpio import Future, Handle
 
-_bound: WeakKeyDictionary[Any, tuple[int, Handle]] = WeakKeyDictionary()
-_lock = threading.Lock()
+# By the object's id: the object, its fileno() and the binding. Looked at without the lock, many times for each change.
+_bound: dict[int, tuple[ReferenceType[Any], int, Handle]] = {}
+_lock = threading.RLock()  # a finalizer that runs inside may drop another object
 
 
 def handle_of(obj: Any) -> Handle:
@@ -29,24 +31,40 @@ def handle_of(obj: Any) -> Handle:
     if not hasattr(obj, "fileno"):
         raise TypeError(f"a tpio object or one with fileno() is needed, not {type(obj).__name__!r}")
     number = obj.fileno()
-    with _lock:
-        known = _bound.get(obj)
-        if known is not None and known[0] == number and not known[1].closed:
-            return known[1]
-        # The binding does not refer to the object, or neither would ever go: whoever uses it has both.
-        if isinstance(obj, socket.socket):
-            handle: Handle = Socket._borrow(obj)
-        else:
-            handle = Handle(_Borrowed(obj), owns=False)
-        _bound[obj] = (number, handle)
+    handle = _known(obj, number)
+    if handle is not None:
         return handle
+    with _lock:
+        handle = _known(obj, number)
+        if handle is not None:
+            return handle
+        alive = ref(obj, partial(_gone, id(obj)))
+        # The binding does not refer to the object, or neither would ever go: whoever uses it has both.
+        handle = Socket._borrow(obj) if isinstance(obj, socket.socket) else Handle(_Borrowed(obj), owns=False)
+        _bound[id(obj)] = alive, number, handle
+        return handle
+
+
+def _known(obj: Any, number: int) -> Handle | None:
+    known = _bound.get(id(obj))
+    if known is None or known[0]() is not obj or known[1] != number or known[2].closed:
+        return None
+    return known[2]
+
+
+def _gone(key: int, dead: ReferenceType[Any]) -> None:
+    with _lock:
+        known = _bound.get(key)
+        if known is not None and known[0] is dead:  # not what has since come to have the same id
+            del _bound[key]
+    del known  # not with the lock: what goes with a binding may need one
 
 
 def forget(obj: Any) -> None:
     """obj has been closed: its binding shall not last as long as it does."""
-    with _lock:
-        known = _bound.pop(obj, None)
-    del known  # not with the lock: what else goes with it may need one
+    known = _bound.get(id(obj))
+    if known is not None and known[0]() is obj:
+        _gone(id(obj), known[0])
 
 
 class _Borrowed:

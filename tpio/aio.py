@@ -70,6 +70,7 @@ class Proactor:
         self._inbox: ProactorInbox | None = ProactorInbox()
         self._pending: set[Sink] = set()
         self._stopped_serving: WeakSet[Any] = WeakSet()
+        self._stopping = False  # there may be one in it
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} pending={len(self._pending)}{' closed' if self._inbox is None else ''}>"
@@ -107,12 +108,16 @@ class Proactor:
         self._resolve(target, sink.operation, sink.source)
 
     def _resolve(self, target: asyncio.Future[Any], operation: Future[Any], source: Any) -> None:
-        if operation.cancelled() or source in self._stopped_serving:
+        if operation.cancelled() or (self._stopping and self._has_stopped(source)):
             target.cancel()
         elif (error := operation.exception()) is not None:
             target.set_exception(error)
         else:
             target.set_result(operation.result())
+
+    def _has_stopped(self, source: Any) -> bool:
+        self._stopping = len(self._stopped_serving) > 0
+        return source in self._stopped_serving
 
     def _register(self, operation: Future[Any], source: Any, urgent: bool = False) -> asyncio.Future[Any]:
         """An asyncio future for an operation; one that was done at once is done. urgent: see Sink.hurry."""
@@ -292,6 +297,7 @@ class Proactor:
     def _stop_serving(self, obj: Any) -> None:
         """obj is a listener that is about to be closed: its pending accept ends cancelled."""
         self._stopped_serving.add(obj)
+        self._stopping = True
 
     def close(self) -> None:
         """Cancels what is pending and waits until it has ended. Idempotent."""

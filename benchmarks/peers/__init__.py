@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import tpio.aio
+
 from .asyncio_loops import AsyncioExecutor, AsyncioLoop, AsyncioSockets, AsyncioStreams
 from .base import Peer
 from .floor import Floor
+from .loops import LoopStreams
 from .threads import BlockingThreads
 from .tpio_await import TpioAwait
 from .tpio_callbacks import TpioCallbacks
@@ -26,9 +31,13 @@ ALL: tuple[Peer, ...] = (
     *([AsyncioSockets("winloop, sock_*", winloop.new_event_loop)] if winloop else []),
     BlockingThreads(),
     Floor(),
+    LoopStreams("tpio.aio loop", tpio.aio.EventLoop),
+    LoopStreams("asyncio Proactor loop", asyncio.ProactorEventLoop),
+    *([LoopStreams("winloop loop", winloop.new_event_loop)] if winloop else []),
 )
 
 REFERENCE = TpioCallbacks.name
 FLOOR = Floor.name
+LOOP_REFERENCES = ("asyncio Proactor loop", "winloop loop")
 
-__all__ = ["ALL", "FLOOR", "REFERENCE", "Peer"]
+__all__ = ["ALL", "FLOOR", "LOOP_REFERENCES", "REFERENCE", "Peer"]
