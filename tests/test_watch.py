@@ -336,6 +336,20 @@ def test_an_empty_notification_is_an_overflow(folder, watcher):
     assert directory._half is None
 
 
+def test_a_look_that_brings_nothing_yet_is_no_end(watcher, folder):
+    """As on Wine, when the thread that has asked ends just then."""
+    directory = watcher._directory
+    directory._half = str(folder / "old")
+    assert directory._seen(None, 739, 0) == []
+    assert directory._half == str(folder / "old")
+    directory._half = None
+    looking = tpio.Future()
+    looking.set_result([])
+    watcher._looked(looking)
+    (folder / "x").touch()
+    assert ("created", str(folder / "x")) in {(change.kind, change.path) for change in watcher.changes().result(WAIT)}
+
+
 def test_a_rename_in_two_notifications_is_one_change(watcher, folder):
     def record(action, name):
         data = name.encode("utf-16-le")

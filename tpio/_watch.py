@@ -22,6 +22,8 @@ EVERYTHING = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x40 | 0x100
 BUFFER_SIZE = 65536  # the most that a watch over the network may have
 MOST_KEPT = 65536  # changes that nobody has asked for
 ERROR_ACCESS_DENIED, ERROR_NOTIFY_ENUM_DIR, ERROR_DELETE_PENDING = 5, 1022, 303
+# Wine, when the thread that has asked ends just then. What has happened has not been taken yet: the next look brings it.
+ERROR_ALERTED = 739
 
 _KINDS = {1: "created", 2: "removed", 3: "modified"}
 _OLD_NAME, _NEW_NAME = 4, 5
@@ -74,6 +76,8 @@ class _Directory(FileHandle):
         if error == ERROR_NOTIFY_ENUM_DIR or (error == 0 and count == 0):
             self._half = None
             return [Overflow("overflow", self._path)]
+        if error == ERROR_ALERTED:
+            return []
         if error != 0:
             raise _tpio.winerror(error, self._path)
         return self._parse(self._watched(future, count))
