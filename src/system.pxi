@@ -35,6 +35,8 @@ cdef extern from "tpio_win32.h" nogil:
         SECURITY_SQOS_PRESENT
         SECURITY_IDENTIFICATION
         SIO_UDP_CONNRESET_ "_WSAIOW(IOC_VENDOR, 12)"
+        ERROR_OUTOFMEMORY
+        ERROR_NO_SYSTEM_RESOURCES
 
     HANDLE CreateNamedPipeW(void *name, DWORD open_mode, DWORD pipe_mode, DWORD instances, DWORD out, DWORD into,
                             DWORD timeout, SECURITY_ATTRIBUTES *security)
@@ -110,6 +112,8 @@ cdef class Security:
                     text.text, SDDL_REVISION_1, &self.attributes.lpSecurityDescriptor, NULL):
                 error = GetLastError()
                 self.attributes.lpSecurityDescriptor = NULL  # a failed call may leave one there that it has freed
+                if error == ERROR_NOT_ENOUGH_MEMORY or error == ERROR_OUTOFMEMORY or error == ERROR_NO_SYSTEM_RESOURCES:
+                    raise winerror(error)  # nothing is wrong with the text
                 raise ValueError(f"not a security descriptor in SDDL: {sddl!r}") from winerror(error)
 
     def __dealloc__(self):
@@ -240,7 +244,13 @@ def file_size(size_t handle):
 
 def is_disk_file(size_t handle):
     """https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-getfiletype"""
-    return GetFileType(<HANDLE>handle) == FILE_TYPE_DISK
+    cdef DWORD kind, error
+    SetLastError(0)
+    kind = GetFileType(<HANDLE>handle)
+    error = GetLastError()
+    if kind == FILE_TYPE_UNKNOWN and error != 0:
+        raise winerror(error)
+    return kind == FILE_TYPE_DISK
 
 
 def set_file_size(size_t handle, long long size):
@@ -282,19 +292,26 @@ cdef extern from *:
     #include <winternl.h>
     typedef LONG(NTAPI *tpio_query_object_fn)(HANDLE, int, PVOID, ULONG, ULONG *);
 
-    /* The type of a kernel object ("Event", "Mutant", ...), from ObjectTypeInformation of NtQueryObject. */
+    /* The type of a kernel object ("Event", "Mutant", ...), from ObjectTypeInformation of NtQueryObject. Negative: not
+     * known, the last error says why. */
     static int tpio_object_type(HANDLE object, wchar_t *name, int size)
     {
         union { UNICODE_STRING name; BYTE space[1024]; } info;
         tpio_query_object_fn query = NULL;
         HMODULE ntdll = GetModuleHandleW(L"ntdll.dll");
         ULONG needed = 0;
+        LONG status;
         int length;
 
         if (ntdll != NULL)
             query = (tpio_query_object_fn)(void (*)(void))GetProcAddress(ntdll, "NtQueryObject");
-        if (query == NULL || query(object, 2, &info, sizeof info, &needed) < 0)
+        if (query == NULL)
             return -1;
+        status = query(object, 2, &info, sizeof info, &needed);
+        if (status < 0) {
+            SetLastError(RtlNtStatusToDosError(status));
+            return -1;
+        }
         length = info.name.Length / (int)sizeof(wchar_t);
         if (length > size)
             length = size;
@@ -310,7 +327,7 @@ cdef object object_type(HANDLE handle):
     cdef WCHAR name[64]
     cdef int length = tpio_object_type(handle, name, 64)
     if length < 0:
-        raise winerror(ERROR_INVALID_HANDLE)
+        raise winerror(GetLastError())
     return PyUnicode_FromWideChar(name, length)
 
 
@@ -346,7 +363,9 @@ cdef extern from *:
             if (j == count && standard[i] != NULL)
                 inherited[count++] = standard[i];
         }
-        InitializeProcThreadAttributeList(NULL, 1, 0, &size);
+        /* It fails, saying how much it needs. */
+        if (!InitializeProcThreadAttributeList(NULL, 1, 0, &size) && GetLastError() != ERROR_INSUFFICIENT_BUFFER)
+            return GetLastError();
         startup.lpAttributeList = HeapAlloc(GetProcessHeap(), 0, size);
         if (startup.lpAttributeList == NULL)
             return ERROR_NOT_ENOUGH_MEMORY;
@@ -370,15 +389,15 @@ cdef extern from *:
             error = GetLastError();
             goto close_job;
         }
-        if (!AssignProcessToJobObject(child->job, process.hProcess)) {
+        /* Running, unless it is the caller's wish that it is not. */
+        if (!AssignProcessToJobObject(child->job, process.hProcess) ||
+            (!(flags & CREATE_SUSPENDED) && ResumeThread(process.hThread) == (DWORD)-1)) {
             error = GetLastError();
             TerminateProcess(process.hProcess, 1);
             CloseHandle(process.hThread);
             CloseHandle(process.hProcess);
             goto close_job;
         }
-        if (!(flags & CREATE_SUSPENDED)) /* unless that is the caller's wish */
-            ResumeThread(process.hThread);
         CloseHandle(process.hThread);
         child->process = process.hProcess;
         child->id = process.dwProcessId;
