@@ -333,11 +333,12 @@ class PipeListener:
             self._listen()
         except RuntimeError:  # the pool is closed
             self.close()
-        except OSError as error:
-            if error.winerror != ERROR_PIPE_BUSY:  # somebody else's instances: the next close or accept tries again
+        except (OSError, MemoryError) as error:
+            # Somebody else's instances: the next close or accept tries again.
+            if getattr(error, "winerror", None) != ERROR_PIPE_BUSY:
                 self._fail(error)
 
-    def _fail(self, error: OSError) -> None:
+    def _fail(self, error: OSError | MemoryError) -> None:
         with self._lock:
             waiting, self._waiting = self._waiting, deque()
             self._keep_alive()
