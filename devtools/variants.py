@@ -82,6 +82,11 @@ VARIANTS = {
         on_windows="MSVC has no such check",
         planted=("signed_overflow",),
     ),
+    "--faults": Variant(
+        "each Win32 call of tpio, and each allocation, can be made to fail: tests/test_faults.py",
+        defines=("TPIO_FAULTS",),
+        planted=("expect_success",),
+    ),
     "--msvc": Variant(
         "built as MSVC would take the code, by clang",
         msvc=True,

@@ -4,6 +4,10 @@
 
 #include "tpio_core.h"
 
+#ifdef TPIO_FAULTS
+#include "tpio_faults.h"
+#endif
+
 struct tpio_pool {
     volatile LONG refs;    /* the creator, each live object, each thread's record */
     volatile LONG live;    /* open handles and pending timers, work and waits: what a drain waits for */

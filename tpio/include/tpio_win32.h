@@ -1,7 +1,7 @@
 /* The one place that includes Windows.
  *
  * Every file of the C core includes this header instead of <windows.h>, so that the same code also builds against the
- * simulated Win32 of tests/win32sim and, with TPIO_FAULTS, with every call able to fail (tests/test_faults.py).
+ * simulated Win32 of tests/win32sim.
  */
 #ifndef TPIO_WIN32_H
 #define TPIO_WIN32_H
@@ -19,9 +19,5 @@
 #include <windows.h>
 
 #include <stdint.h>
-
-#ifdef TPIO_FAULTS
-#include "tpio_faults.h"
-#endif
 
 #endif
