@@ -11,7 +11,7 @@ import support
 import tpio
 from support import WAIT
 
-trio = pytest.importorskip("trio", reason="trio is not installed: python dev.py frameworks")
+trio = pytest.importorskip("trio", reason="trio and cffi are not installed: python dev.py frameworks")
 from trio._core import _io_windows  # noqa: E402
 from trio.testing import wait_all_tasks_blocked  # noqa: E402
 
