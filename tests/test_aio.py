@@ -91,6 +91,21 @@ def test_a_transport_that_has_ended_keeps_nothing_of_its_socket() -> None:
     run(main())
 
 
+def test_both_ends_of_a_connection_send_at_once() -> None:
+    async def main() -> None:
+        accepted: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+        server = await asyncio.start_server(lambda reader, writer: accepted.put_nowait(writer), "127.0.0.1", 0)
+        async with server:
+            _, near = await asyncio.open_connection(*server.sockets[0].getsockname())
+            for writer in (near, await accepted.get()):
+                sock = writer.get_extra_info("socket")
+                assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                writer.close()
+                await writer.wait_closed()
+
+    run(main())
+
+
 def test_small_writes_of_one_turn_go_out_as_one() -> None:
     async def main() -> None:
         left, right = connected()
