@@ -19,6 +19,8 @@ cdef bint enter_python() noexcept nogil:
         return False
     thread = core.tpio_thread_current()
     if thread != NULL and thread.pool != NULL and thread.attached == NULL:
+        begin_reaper()
+        await_endings()
         PyGILState_Ensure()  # not released: the state stays
         with gil:
             thread.attached = PyThreadState_Get()
@@ -30,64 +32,130 @@ cdef void leave_python() noexcept nogil:
     InterlockedDecrement(&inside)
 
 
-cdef DWORD __stdcall reap(void *state) noexcept nogil:
-    InterlockedIncrement(&inside)
-    if not exiting:
-        tpio_drop_thread_state(<PyThreadState *>state)
-    InterlockedDecrement(&inside)
-    return 0
-
-
 cdef extern from *:
     """
-    /* Python's debugging allocators (-X dev) end the process when memory is freed under a state that is not the thread's
-       own, as if nobody had the GIL. */
-    static int tpio_needs_own_state(void)
-    {
     #ifdef Py_GIL_DISABLED
-        /* Without a GIL only the state that is attached gets its free lists emptied. So the state that ends is attached
-           itself, unless there is something between Python and its ordinary allocator. */
+    /* To clear any state empties the free lists of the one that is attached. Not with Python's debugging allocators (-X
+       dev): they end the process when memory is freed under a state that is not the thread's own. */
+    static void tpio_empty_free_lists(PyThreadState *state)
+    {
         PyMemAllocatorEx allocator;
-        PyMem_GetAllocator(PYMEM_DOMAIN_OBJ, &allocator);
-        return allocator.ctx != NULL;
-    #else
-        return 1;
-    #endif
-    }
+        PyThreadState *other;
 
-    /* Clears and frees the state of a thread that ends, on one that has none. */
+        PyMem_GetAllocator(PYMEM_DOMAIN_OBJ, &allocator);
+        if (allocator.ctx != NULL)
+            return;
+        other = PyThreadState_New(PyThreadState_GetInterpreter(state));
+        if (other == NULL)
+            return;
+        PyEval_RestoreThread(state);
+        PyThreadState_Clear(other);
+        PyEval_SaveThread();
+        PyThreadState_Delete(other);
+    }
+    #endif
+
+    /* Clears and frees the state of a thread that ends, on one that has none. Under a state of its own: Python 3.14 knows
+       for each where its thread's stack ends, and destroys nothing when it seems to be at the end of it. */
     static void tpio_drop_thread_state(PyThreadState *state)
     {
-        PyThreadState *own = state;
+        PyThreadState *own;
 
-        if (tpio_needs_own_state()) {
-            own = PyThreadState_New(PyThreadState_GetInterpreter(state));
-            if (own == NULL)
-                return; /* no memory: what there was stays allocated */
-        }
+    #ifdef Py_GIL_DISABLED
+        tpio_empty_free_lists(state);
+    #endif
+        own = PyThreadState_New(PyThreadState_GetInterpreter(state));
+        if (own == NULL)
+            return; /* no memory: what there was stays allocated */
         PyEval_RestoreThread(own);
         PyThreadState_Clear(state);
-        if (own != state) {
-            PyThreadState_Clear(own); /* before the other is deleted: that makes Python forget which is the thread's own */
-            PyThreadState_Delete(state);
-        }
+        PyThreadState_Clear(own); /* before the other is deleted: that makes Python forget which is the thread's own */
+        PyThreadState_Delete(state);
         PyThreadState_DeleteCurrent();
     }
     """
     void tpio_drop_thread_state(PyThreadState *state) nogil
 
 
-cdef void on_thread_exit(core.tpio_thread *thread) noexcept nogil:
-    """The thread ends. It holds a lock of the system's (the loader's, or that of fiber-local storage), for which a thread
-    that has the GIL may be waiting, or, without a GIL, one for which the garbage collector waits that stops the world. So
-    another thread, short-lived, attaches and drops the state."""
+# A thread that ends holds a lock of the system's (the loader's, or that of fiber-local storage), for which a thread that has
+# the GIL may be waiting, or, without a GIL, one for which the garbage collector waits that stops the world. So it does not
+# drop its state itself: the reaper does, a thread of ours that stays.
+#
+# Without a GIL each object knows the thread that made it by an address that the system gives to the next new thread as soon
+# as this one is gone. Two states with one address are two owners of the same reference counts. So a thread waits in its
+# end until its state is dropped, and one that makes a state until no other is being dropped: within bounds, for what runs
+# when a state is dropped (__del__ of a thread-local value) may itself wait for that lock.
+
+cdef enum:
+    END_PATIENCE = 100  # ms
+
+cdef struct Remains:
+    Remains *next
+    PyThreadState *state
+
+cdef void *remains = NULL      # states of threads that end
+cdef LONG ending = 0           # how many there are, with the one that is being dropped
+cdef LONG has_reaper = 0
+
+
+cdef void begin_reaper() noexcept nogil:
+    """Before any thread ends: one that is begun by a thread that holds the loader's lock would not run before it ends."""
     cdef HANDLE reaper
+    if not InterlockedExchange(&has_reaper, 1):
+        reaper = CreateThread(NULL, 65536, <void *>reap, NULL, 0, NULL)
+        if reaper != NULL:
+            CloseHandle(reaper)
+        else:
+            InterlockedExchange(&has_reaper, 0)  # the next thread tries again
+
+
+cdef DWORD __stdcall reap(void *nothing) noexcept nogil:
+    cdef Remains *first
+    cdef Remains *each
+    cdef void *none = NULL
+    core.tpio_thread_current()  # its record is made now, when nobody waits for it
+    while True:
+        first = <Remains *>InterlockedExchangePointer(&remains, NULL)
+        if first == NULL:
+            WaitOnAddress(&remains, &none, sizeof(remains), INFINITE)
+        while first != NULL:
+            each, first = first, first.next
+            InterlockedIncrement(&inside)
+            if not exiting:
+                tpio_drop_thread_state(each.state)
+            InterlockedDecrement(&inside)
+            free(each)
+            if InterlockedDecrement(&ending) == 0:
+                WakeByAddressAll(&ending)
+
+
+cdef void await_endings() noexcept nogil:
+    cdef unsigned long long now = GetTickCount64()
+    cdef unsigned long long deadline = now + END_PATIENCE
+    cdef LONG seen
+    while TPIO_FREE_THREADED:
+        seen = ending
+        if seen == 0 or now >= deadline:
+            break
+        WaitOnAddress(&ending, &seen, sizeof(ending), <DWORD>(deadline - now))
+        now = GetTickCount64()
+
+
+cdef void on_thread_exit(core.tpio_thread *thread) noexcept nogil:
+    cdef Remains *mine
     if thread.attached == NULL or exiting:
         return
-    reaper = CreateThread(NULL, 65536, <void *>reap, thread.attached, 0, NULL)
-    if reaper != NULL:
-        CloseHandle(reaper)
-    thread.attached = NULL
+    mine = <Remains *>malloc(sizeof(Remains))
+    if mine != NULL:  # else the state stays allocated
+        mine.state = <PyThreadState *>thread.attached
+        thread.attached = NULL
+        InterlockedIncrement(&ending)
+        while True:
+            mine.next = <Remains *>remains
+            if InterlockedCompareExchangePointer(&remains, mine, mine.next) == mine.next:
+                break
+        WakeByAddressAll(&remains)
+        await_endings()
 
 
 core.tpio_thread_on_exit(on_thread_exit)

@@ -197,6 +197,8 @@ cdef extern from "tpio_win32.h" nogil:
     LONG InterlockedDecrement(LONG *value)
     LONG InterlockedExchange(LONG *value, LONG new)
     LONG InterlockedCompareExchange(LONG *value, LONG new, LONG old)
+    void *InterlockedExchangePointer(void **value, void *new)
+    void *InterlockedCompareExchangePointer(void **value, void *new, void *old)
     LONG64 InterlockedIncrement64(LONG64 *value)
     LONG64 InterlockedExchange64(LONG64 *value, LONG64 new)
     LONG64 InterlockedExchangeAdd64(LONG64 *value, LONG64 by)

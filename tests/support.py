@@ -39,6 +39,12 @@ def eventually(condition: Callable[[], Any], timeout: float = WAIT) -> Any:
     return value
 
 
+def goes(condition: Callable[[], Any], timeout: float = WAIT) -> Any:
+    """eventually, for what goes with its last reference. Without a GIL an object that another thread has made, idle now,
+    goes when that thread runs again or garbage is collected (Python 3.15 no longer waits for that)."""
+    return eventually(lambda: (gil or gc.collect() >= 0) and condition(), timeout)
+
+
 def pools() -> list[tpio.Pool]:
     """All that exist."""
     return list(tpio._tpio._pools)

@@ -11,7 +11,7 @@ import pytest
 
 import tpio
 from ends import cancel_and_wait, closing, named_pair, pipe_name
-from support import WAIT, eventually
+from support import WAIT, eventually, goes
 from tpio import _tpio
 
 NOT_FOUND = 2
@@ -288,8 +288,7 @@ def test_a_connection_that_is_dropped_makes_room_for_another():
                 exchange(server, client)
                 left = weakref.ref(server)
                 del server
-                # Free-threaded Python collects an object on the thread that made it, when that runs.
-                assert eventually(lambda: (last := left()) is None or last.closed)
+                assert goes(lambda: (last := left()) is None or last.closed)
 
 
 def test_waiting_while_busy_times_out():

@@ -348,7 +348,7 @@ def test_a_pool_that_nobody_has_any_more_goes():
         del pool, future
         end.result(WAIT)
     gc.collect()
-    assert eventually(lambda: len(support.pools()) <= 1, 10)
+    assert support.goes(lambda: len(support.pools()) <= 1, 10)
 
 
 # ---- dropped references ---------------------------------------------------------------------------------------------
@@ -392,10 +392,9 @@ def test_everything_is_dropped_while_a_read_is_pending():
     gc.collect()
     writer.write(b"x").result(WAIT)
     assert seen.result(WAIT) == 1
-    # Its handle is closed. (Without a GIL what a pool's thread has made may go no sooner than that thread runs again.)
-    assert eventually(lambda: gc.collect() >= 0 and end_of_pipe(writer))
+    assert support.goes(lambda: end_of_pipe(writer))  # its handle is closed
     writer.close()
-    assert eventually(lambda: not [pool for pool in support.pools() if pool is not tpio.default_pool()])
+    assert support.goes(lambda: not [pool for pool in support.pools() if pool is not tpio.default_pool()])
 
 
 def end_of_pipe(writer):
