@@ -280,14 +280,20 @@ def test_one_connection_at_a_time_never_lets_the_name_vanish():
             opening.result(WAIT)
 
 
-def test_a_connection_that_is_dropped_makes_room_for_another():
+@pytest.mark.parametrize("in_a_cycle", [False, True])
+def test_a_connection_that_is_dropped_makes_room_for_another(in_a_cycle):
     with tpio.PipeListener(pipe_name(), max_instances=1) as listener:
         for _ in range(3):
             with tpio.open_pipe(listener.name, timeout=WAIT).result(WAIT) as client:
                 server = listener.accept().result(WAIT)
                 exchange(server, client)
                 left = weakref.ref(server)
-                del server
+                if in_a_cycle:
+                    server.itself = server
+                    del server
+                    gc.collect()
+                else:
+                    del server
                 assert goes(lambda: (last := left()) is None or last.closed)
 
 

@@ -5,6 +5,7 @@ Windows' anonymous pipes cannot do overlapped I/O; ours are named pipes with a n
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 import os
@@ -14,7 +15,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, Literal, Self
@@ -66,20 +67,20 @@ class Pipe(PipeHandle):
 
     def __init__(self, obj: Any, *, pool: Pool | None = None, owns: bool = True) -> None:
         super().__init__(obj, pool=pool, owns=owns)
-        self._on_close: Callable[[], None] | None = None  # of a listener's connection
+        self._seat: int | None = None  # of a listener's connection
         self._anchor: Any = None  # what lives as long as the system has an operation of this pipe
 
     @classmethod
     def _for_child(cls, handle: int) -> Pipe:
         pipe = cls.__new__(cls)
-        pipe._on_close = None
+        pipe._seat = None
         pipe._adopt(handle)
         return pipe
 
     def _leave_listener(self) -> None:
-        hook, self._on_close = self._on_close, None
-        if hook is not None:
-            hook()
+        seat, self._seat = self._seat, None
+        if seat is not None:
+            _leave(seat)
 
     def close(self) -> None:
         self._leave_listener()
@@ -95,7 +96,7 @@ class Pipe(PipeHandle):
 
     def __del__(self) -> None:
         # Not here: garbage may be collected anywhere, also while the listener's lock is held.
-        if getattr(self, "_on_close", None) is not None:
+        if getattr(self, "_seat", None) is not None:
             try:
                 self.pool.submit(self.close)
             except RuntimeError:  # the pool is closed, and so is the listener
@@ -221,7 +222,7 @@ class PipeListener:
         self._pool = pool_of(pool)
         self._lock = threading.Lock()
         self._listening: set[Pipe] = set()  # the instances that wait for a client
-        self._seats: set[object] = set()  # one for each connection that is open
+        self._seats: set[int] = set()  # one for each connection that is open
         self._ready: deque[Pipe] = deque()  # connected, and nobody has asked yet
         self._waiting: deque[Future[Pipe]] = deque()
         self._guard: Future[None] | None = None
@@ -317,9 +318,9 @@ class PipeListener:
             if self._closed:
                 good = False
             if good:
-                seat = object()
+                instance._seat = seat = next(_seat_numbers)
                 self._seats.add(seat)
-                instance._on_close = partial(_left, weakref.ref(self), seat)
+                _listeners[seat] = weakref.ref(self)
                 future = self._place(instance)
         self._listen_again()
         if good:
@@ -442,14 +443,20 @@ def _arrived(listener: weakref.ref[PipeListener], instance: Pipe, connected: Fut
         instance.close()
 
 
-def _left(listener: weakref.ref[PipeListener], seat: object) -> None:
+# Whose seat it is. Not a weak reference in the connection: those in garbage are cleared before anything's __del__ is run.
+_listeners: dict[int, weakref.ref[PipeListener]] = {}
+_seat_numbers = itertools.count()
+
+
+def _leave(seat: int) -> None:
     """A connection is about to be closed: there is room for another."""
-    alive = listener()
-    if alive is not None:
-        with alive._lock:
-            alive._seats.discard(seat)
-        alive._listen_again()
-        alive._guard_waiting()
+    found = _listeners.pop(seat, None)  # None: another thread closes the same connection
+    listener = found() if found is not None else None
+    if listener is not None:
+        with listener._lock:
+            listener._seats.discard(seat)
+        listener._listen_again()
+        listener._guard_waiting()
 
 
 def full_name(name: str) -> str:
