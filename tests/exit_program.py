@@ -493,14 +493,14 @@ def plan(number):
     return made
 
 
-def complain(where, error):
-    os.write(2, f"{where}: {error!r}\n".encode())
+def complain(where, error, *, write=os.write):  # with what it needs: at the very end modules lose their names
+    write(2, f"{where}: {error!r}\n".encode())
 
 
 def run(plan, folder):
     sys.excepthook = lambda kind, error, trace: complain("main", error)
     threading.excepthook = lambda args: complain("thread", args.exc_value)
-    sys.unraisablehook = lambda args: complain("unraisable", args.exc_value or args.exc_type)
+    sys.unraisablehook = lambda args, complain=complain: complain("unraisable", args.exc_value or args.exc_type)
     faulthandler.dump_traceback_later(HANGS, exit=True)
     tpio = MODULES[plan.modules]()
     importlib.import_module("tpio.aio")
