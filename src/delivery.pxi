@@ -125,7 +125,10 @@ cdef void deliver_all() noexcept:
         while op != NULL:
             future = future_of(op)
             op = op.next
-            future.conclude()
+            if future.condition is not None and is_held(future.condition):
+                hand_over(future, _CONCLUDE)
+            else:
+                future.conclude()
             if future.callbacks is not None and future.state >= CANCELLED:
                 if is_alone:
                     alone = future
@@ -142,6 +145,18 @@ cdef void deliver_all() noexcept:
         run_ready()
         if not TPIO_FREE_THREADED:
             break  # what has arrived meanwhile has brought a thread of its own
+
+
+cdef bint is_held(condition) noexcept:
+    """By another thread, perhaps for ever: concurrent.futures.wait leaves conditions so when Ctrl-C comes at the wrong moment.
+    What else has arrived must not wait for that."""
+    try:
+        if not condition.acquire(blocking=False):
+            return True
+        condition.release()
+    except BaseException:  # no memory: conclude tries again
+        pass
+    return False
 
 
 cdef void may_block() noexcept nogil:
@@ -271,15 +286,23 @@ cdef void __stdcall on_handed_over(void *instance, void *context) noexcept nogil
         leave_python()
 
 
+cdef object _CONCLUDE = object()
+
+
 cdef void run_handed_over(tuple what) noexcept:
-    if what[1] is None:
-        (<FutureBase>what[0]).run_callbacks()
+    cdef FutureBase future = <FutureBase>what[0]
+    if what[1] is _CONCLUDE:
+        future.conclude()
+        if future.state >= CANCELLED:  # else it has been submitted anew
+            future.run_callbacks()
+    elif what[1] is None:
+        future.run_callbacks()
     else:
-        (<FutureBase>what[0]).run_callback(what[1])
+        future.run_callback(what[1])
 
 
 cdef void hand_over(FutureBase future, object callback) noexcept:
-    """A callback of a future that is done, or all of them (None), on another thread."""
+    """A callback of a future that is done, or all of them (None), or its end (_CONCLUDE), on another thread."""
     what = (future, callback)
     Py_INCREF(what)
     if not TrySubmitThreadpoolCallback(<void *>on_handed_over, <PyObject *>what, NULL):

@@ -18,7 +18,8 @@ from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, 
 import pytest
 
 import tpio
-from support import WAIT, at_once, eventually
+from ends import callback_event
+from support import WAIT, at_once, eventually, thread
 
 
 @pytest.fixture
@@ -724,3 +725,20 @@ def test_a_result_goes_with_its_last_reference_though_the_thread_that_made_it_id
                 assert eventually(lambda: kept() is None, 3)  # before the idle thread ends, which is after 5 in Wine
         finally:
             gc.enable()
+
+
+def test_a_future_whose_condition_is_held_holds_up_no_other():
+    """As concurrent.futures.wait leaves it when it is interrupted at the wrong moment."""
+    with tpio.Pool() as pool:
+        futures = [tpio.sleep(1000, pool=pool) for _ in range(100)]
+        held = futures.pop(50)
+        called = callback_event(held)
+        held._condition.acquire()
+        with thread(pool.close):  # cancels all at once
+            for future in futures:
+                with pytest.raises(CancelledError):
+                    future.result(WAIT)
+            assert not held.done()
+            held._condition.release()
+        assert called.wait(WAIT)
+        assert held.cancelled()
