@@ -176,7 +176,8 @@ void tpio_pool_close(tpio_pool *pool);
 /* Cancels the work that has not begun; it completes on the calling thread. */
 void tpio_pool_cancel_work(tpio_pool *pool);
 
-/* Waits until a closed pool has nothing left. Not inside a callback of the pool. FALSE: time is up. */
+/* Waits until a closed pool has nothing left. Not inside a callback of the pool. FALSE: time is up. Callbacks of the last
+ * operations may still be running, or be just about to: memory of an operation is free when its callback has said so. */
 BOOL tpio_pool_drain(tpio_pool *pool, DWORD milliseconds);
 
 void tpio_pool_ref(tpio_pool *pool);
