@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -10,6 +12,15 @@ import support
 from fuzz.machine import Machine
 
 EXAMPLES = 400 if support.long else 80
+
+
+@pytest.fixture(autouse=True)
+def _thawed():
+    """Hypothesis asks the collector who refers to its random numbers; what conftest.py has frozen is not looked at."""
+    gc.unfreeze()
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.mark.once
