@@ -30,9 +30,15 @@ def pair():
 
 
 @contextlib.contextmanager
-def ctrl_c():
-    """Comes while the block is being executed, most probably while it waits."""
-    with support.thread(lambda: (tpio.sleep(0.05).result(WAIT), signal.raise_signal(signal.SIGINT))):
+def ctrl_c(*, after=None):
+    """Comes while the block is being executed, most probably while it waits; not before the event `after` is set."""
+
+    def interrupt():
+        assert after is None or after.wait(WAIT)
+        tpio.sleep(0.05).result(WAIT)
+        signal.raise_signal(signal.SIGINT)
+
+    with support.thread(interrupt):
         yield
 
 
@@ -65,13 +71,15 @@ def test_ctrl_c_ends_asyncio_run_and_the_read_of_its_task_loses_nothing(pair, lo
     """(A SelectorEventLoop does not wake up for Ctrl-C on Windows, whatever its tasks wait for.)"""
     reader, writer = pair
 
-    async def main():
+    async def main(begun):
+        begun.set()  # a loop that is interrupted while it is made is never closed
         await reader.read(100)
 
     for _ in range(3):
-        with pytest.raises(KeyboardInterrupt), ctrl_c():
+        begun = threading.Event()
+        with pytest.raises(KeyboardInterrupt), ctrl_c(after=begun):
             with asyncio.Runner(loop_factory=loop) as runner:
-                runner.run(main())
+                runner.run(main(begun))
         assert support.pending() == 0
         writer.write(b"omg").result(WAIT)
         assert reader.read(100).result(WAIT) == b"omg"
