@@ -299,10 +299,12 @@ def test_changes_that_nobody_asks_for_are_an_overflow_in_the_end_and_watching_go
         with watcher._lock:
             assert len(watcher._ready) <= 50
     assert eventually(lambda: overflow in watcher._ready)
-    (folder / "after").touch()
-    changes = until(watcher, ("created", folder / "after"))
+    changes = watcher.changes().result(WAIT)
     assert changes[0] == overflow and isinstance(changes[0], Overflow)
-    assert len(changes) <= 51
+    assert len(changes) <= 50
+    monkeypatch.undo()  # the rest of the hundred may be on its way still, and is not to be an overflow again
+    (folder / "after").touch()
+    until(watcher, ("created", folder / "after"))
     (folder / "later").touch()  # and nothing of what follows is lost
     assert kinds(until(watcher, ("created", folder / "later"))) == [Change("created", str(folder / "later"))]
 
