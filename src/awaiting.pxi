@@ -66,12 +66,17 @@ cdef class Awaiter:
                 return False
             if future.awaiters is None:
                 future.awaiters = self
+                if not future.shared and type(self.inbox) is ProactorInbox:
+                    # From now on it comes to the port; in the moment before, it went to the others' queue, which is as good.
+                    future.owner.port = (<ProactorInbox>self.inbox).port
             else:
                 future.shared = True
                 if type(future.awaiters) is list:
                     future.awaiters.append(self)
                 else:
                     future.awaiters = [future.awaiters, self]
+        if future.shared:
+            future.take_from_port()
         return True
 
     def cancel(self, msg=None):
@@ -207,11 +212,16 @@ cdef class LoopInbox:
                 return 0
         except RuntimeError:
             pass
-        # The loop is closed: nobody is left to be told.
+        self.forget()
+        return 0
+
+    cdef void forget(self) noexcept:
+        """The loop is closed: nobody is left to be told."""
+        cdef list arrived
         with cython.critical_section(self):
+            arrived = self.arrived  # dropped outside: that may run anything
             self.arrived = []
             self.woken = False
-        return 0
 
     def drain(self):
         """On the loop's thread: resumes the tasks, each in its own context."""

@@ -59,7 +59,7 @@ cdef bint block_on(FutureBase future, object timeout, bint consumes=True) except
         if seconds != seconds:
             raise ValueError("the timeout is not a number")
         if seconds <= 0:
-            return future.state >= CANCELLED
+            return future.has_ended()
         deadline = monotonic() + seconds
     blocked.event = event_of_main_thread()
     while True:
@@ -76,6 +76,7 @@ cdef bint block_on(FutureBase future, object timeout, bint consumes=True) except
                 future.blocked = &blocked
         if ended:
             return True
+        future.take_from_port()
         with nogil:
             if blocked.event != NULL:
                 wait_or_interrupt(blocked.event, left)

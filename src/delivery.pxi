@@ -34,12 +34,18 @@ cdef extern from "tpio_win32.h" nogil:
     BOOL TrySubmitThreadpoolCallback(void *callback, void *context, void *environ)
 
 
-# Where a loop of tpio.aio takes its completions itself, without anybody else having taken the GIL for them.
+# Where a loop of tpio.aio takes its completions itself, without anybody else having taken the GIL for them. It sleeps on an
+# address: an event would cost two trips to the system's server under Wine. The memory of a port is never freed but used
+# again, since a completion that is late may still put itself in after its loop has gone: then the next one takes it.
 cdef struct Port:
     core.tpio_queue queue
-    HANDLE event                # set when the queue becomes non-empty
-    LONG users                  # completions that are just being put in
-    LONG closed
+    LONG asleep                 # the loop is, or is about to be
+    LONG closed                 # nobody takes from it
+    LONG taken                  # some loop's
+    Port *next                  # of all there are
+
+cdef void *ports = NULL
+cdef LONG impatience = 0        # how many wait for completions that a loop was to take, which may itself be waiting for them
 
 
 # What op.user points to: the Future around the operation, and the port that is to have it.
@@ -58,22 +64,69 @@ cdef bint arrive(core.tpio_op *op) noexcept nogil:
     return core.tpio_queue_put(&arrivals, op) and not InterlockedExchange(&coming, 1)
 
 
+cdef Port *new_port() noexcept nogil:
+    """NULL: no memory."""
+    cdef Port *port = <Port *>ports
+    while port != NULL:
+        if InterlockedExchange(&port.taken, 1) == 0:
+            InterlockedExchange(&port.closed, 0)
+            return port
+        port = port.next
+    port = <Port *>calloc(1, sizeof(Port))
+    if port != NULL:
+        port.taken = 1
+        while True:
+            port.next = <Port *>ports
+            if InterlockedCompareExchangePointer(&ports, port, port.next) == port.next:
+                break
+    return port
+
+
+cdef void wake_port(Port *port) noexcept nogil:
+    if InterlockedExchange(&port.asleep, 0):
+        WakeByAddressAll(&port.asleep)
+
+
 cdef core.tpio_tail_fn post(Port *port, core.tpio_op *op) noexcept nogil:
-    """Once it is in the queue, the operation may be gone, and so may what keeps the port: hence the count of users."""
     cdef core.tpio_tail_fn tail = NULL
     cdef core.tpio_op *following
-    InterlockedIncrement(&port.users)
-    if core.tpio_queue_put(&port.queue, op):
-        SetEvent(port.event)
-    if port.closed:  # nobody takes from it any more
+    if core.tpio_queue_put(&port.queue, op):  # from now on the operation may be gone
+        wake_port(port)
+    if port.closed or impatience != 0:
         op = core.tpio_queue_take(&port.queue)
         while op != NULL:
             following = op.next
             if arrive(op):
                 tail = deliver
             op = following
-    InterlockedDecrement(&port.users)
     return tail
+
+
+cdef void conclude_port(Port *port) noexcept:
+    """Ends the futures whose operations have come to a port. Any thread."""
+    cdef core.tpio_op *op = core.tpio_queue_take(&port.queue)
+    cdef FutureBase future
+    while op != NULL:
+        future = future_of(op)
+        op = op.next
+        future.conclude()
+        if future.callbacks is not None and future.state >= CANCELLED:
+            hand_over(future, None)
+        Py_DECREF(future)  # the system's
+
+
+cdef void begin_impatience() noexcept:
+    """Until end_impatience no completion waits for a loop: what has come to their ports is delivered now, and what comes
+    from now on by the pool's threads."""
+    cdef Port *port = <Port *>ports
+    InterlockedIncrement(&impatience)
+    while port != NULL:
+        conclude_port(port)
+        port = port.next
+
+
+cdef void end_impatience() noexcept nogil:
+    InterlockedDecrement(&impatience)
 
 
 cdef core.tpio_tail_fn on_complete(core.tpio_op *op) noexcept nogil:

@@ -73,6 +73,7 @@ cdef class FutureBase:
     cdef bint cancel_asked
     cdef bint abandoned          # the only await on it was cancelled: what it brings goes back to the handle
     cdef bint shared             # others look at it: callbacks, blocked threads, a second await
+    cdef bint impatient          # it has been taken from a loop's port: see take_from_port
     cdef bint has_view
 
     def __cinit__(self):
@@ -337,6 +338,9 @@ cdef class FutureBase:
             condition.release()
         if ended:
             return given_back
+        if self.impatient:
+            self.impatient = False
+            end_impatience()
         if handle is not None:
             pool = handle.pool_
             if InterlockedDecrement(&handle.pending) == 0 and handle.is_closed():
@@ -352,6 +356,25 @@ cdef class FutureBase:
             else:
                 (<Awaiter>awaiters).inbox.put(<Awaiter>awaiters)
         return True
+
+    cdef void take_from_port(self) noexcept:
+        """It is shared from now on: its end must not wait until the loop has time that was to take it."""
+        cdef bint was_patient
+        if self.owner.port == NULL:
+            return
+        with cython.critical_section(self):
+            was_patient = self.state < CANCELLED and not self.impatient
+            self.impatient = self.impatient or was_patient
+            self.owner.port = NULL
+        if was_patient:
+            begin_impatience()
+
+    cdef bint has_ended(self) noexcept:
+        """For whoever looks from time to time: what has come to a loop's port has ended, although the loop is busy."""
+        cdef Port *port = self.owner.port
+        if self.state < CANCELLED and port != NULL:
+            conclude_port(port)
+        return self.state >= CANCELLED
 
     def _tell_waiters(self):
         for waiter in self.waiters or ():
@@ -426,7 +449,7 @@ cdef class FutureBase:
 
     def cancelled(self):
         """True when the future has ended cancelled."""
-        return self.state == CANCELLED
+        return self.has_ended() and self.state == CANCELLED
 
     def running(self):
         """True while a submitted function is being executed."""
@@ -434,7 +457,7 @@ cdef class FutureBase:
 
     def done(self):
         """True when the future has ended: result, exception or cancelled."""
-        return self.state >= CANCELLED
+        return self.has_ended()
 
     def result(self, timeout=None):
         """The result; blocks until there is one, at most `timeout` seconds (TimeoutError).
@@ -484,6 +507,8 @@ cdef class FutureBase:
                 self.callbacks = [self.callbacks, fn]
         if now:
             run_at_once(self, fn)
+        else:
+            self.take_from_port()
 
     cdef bint is_promise(self) noexcept:
         """Is it somebody's own, and not that of an operation, a function, or something that the façade does?"""
@@ -561,7 +586,8 @@ cdef class FutureBase:
             self.shared = True
             if self.condition is None:
                 self.condition = condition
-            return self.condition
+        self.take_from_port()
+        return self.condition
 
     @property
     def _waiters(self):

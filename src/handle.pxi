@@ -569,18 +569,16 @@ cdef class Handle:
         """Waits for what has been cancelled, which a device may not heed: for a bounded time."""
         cdef unsigned long long end
         cdef LONG pending
-        cdef object inbox
         if self.pending != 0 and not inside_callback():
             end = GetTickCount64() + CLOSE_PATIENCE
-            inbox = inbox_of_this_thread()
-            while inbox is not None and self.pending > 0 and GetTickCount64() < end:
-                take_in(inbox)  # nobody else does while its loop waits here
+            begin_impatience()  # of a loop that waits here, for one
             with nogil:
                 while True:
                     pending = self.pending
                     if pending <= 0 or GetTickCount64() >= end:
                         break
                     WaitOnAddress(&self.pending, &pending, sizeof(LONG), 100)
+            end_impatience()
 
     def detach(self):
         """Gives the system's handle up and returns it, open: pending operations are cancelled and this object is closed.

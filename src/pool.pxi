@@ -157,15 +157,19 @@ cdef class PoolBase:
             if timeout is not None and monotonic() >= deadline:
                 raise TimeoutError("operations of the pool have not ended")
         # The system has nothing any more, but threads may be on their way to say so.
-        while True:
-            left = self.unended
-            if left == 0:
-                return
-            with nogil:
-                WaitOnAddress(&self.unended, &left, sizeof(LONG), 50)
-            PyErr_CheckSignals()
-            if timeout is not None and monotonic() >= deadline:
-                raise TimeoutError("a function of the pool is still running")
+        begin_impatience()
+        try:
+            while True:
+                left = self.unended
+                if left == 0:
+                    return
+                with nogil:
+                    WaitOnAddress(&self.unended, &left, sizeof(LONG), 50)
+                PyErr_CheckSignals()
+                if timeout is not None and monotonic() >= deadline:
+                    raise TimeoutError("a function of the pool is still running")
+        finally:
+            end_impatience()
 
     cdef bint drain_for(self, DWORD milliseconds):
         cdef bint drained

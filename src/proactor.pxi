@@ -1,8 +1,8 @@
 # What tpio.aio's proactor is made of: the inbox in which a loop waits for its completions.
 #
-# An asyncio loop that runs on tpio does not wait in a selector or a completion port but on one event. Completions are put
-# in its inbox by whoever delivers them, the first of a batch sets the event, and the loop, once awake, gives each
-# asyncio future its result.
+# An asyncio loop that runs on tpio does not wait in a selector or a completion port but on an address, until something comes
+# to its port (see delivery.pxi) or to its inbox. The first of a batch wakes it, and the loop, once awake, ends the operations
+# itself, resumes the tasks that await them and gives each asyncio future its result.
 
 
 cdef extern from "tpio_win32.h" nogil:
@@ -14,26 +14,88 @@ cdef enum:
     OVERDUE_MS = 20  # for a completion on its way: more than it ever takes, unless the pool has no thread for it
 
 
+# Ctrl-C has to wake the main thread, whose loop sleeps on an address. So a wait of the thread pool's watches the event that the
+# interpreter sets; it is armed anew when the main thread has seen that.
+
+cdef extern from "tpio_win32.h" nogil:
+    void *CreateThreadpoolWait(void *callback, void *context, void *environ)
+    void SetThreadpoolWait(void *wait, HANDLE handle, FILETIME *timeout)
+    void CloseThreadpoolWait(void *wait)
+
+cdef void *interrupt_watch = NULL
+cdef HANDLE interrupt_event = NULL     # the interpreter's, by a handle that it does not close
+cdef LONG interrupted = 1              # nothing watches it: it has been set, or the watch has not begun
+cdef Port *sleeping_port = NULL        # the main thread's
+
+
+cdef int watch_interrupts() except -1:
+    global interrupt_watch, interrupt_event
+    cdef HANDLE event = _PyOS_SigintEvent(), copy = NULL
+    if interrupt_watch != NULL or event == NULL:
+        return 0
+    if not DuplicateHandle(GetCurrentProcess(), event, GetCurrentProcess(), &copy, 0, False, DUPLICATE_SAME_ACCESS):
+        raise winerror(GetLastError())
+    watch = CreateThreadpoolWait(<void *>on_interrupt, NULL, NULL)
+    if watch == NULL:
+        error = GetLastError()
+        CloseHandle(copy)
+        raise winerror(error)
+    if InterlockedCompareExchangePointer(&interrupt_watch, watch, NULL) != NULL:  # another thread was faster
+        CloseThreadpoolWait(watch)
+        CloseHandle(copy)
+    else:
+        interrupt_event = copy
+    return 0
+
+
+cdef void __stdcall on_interrupt(void *instance, void *context, void *wait, DWORD result) noexcept nogil:
+    cdef Port *port
+    InterlockedExchange(&interrupted, 1)
+    port = sleeping_port
+    if port != NULL:
+        wake_port(port)
+
+
+cdef int heed_interrupts() except -1:
+    """On the main thread. The event is reset before the look: what comes later sets it again."""
+    if interrupted and interrupt_event != NULL:
+        ResetEvent(interrupt_event)
+        InterlockedExchange(&interrupted, 0)
+        SetThreadpoolWait(interrupt_watch, interrupt_event, NULL)
+    PyErr_CheckSignals()
+    return 0
+
+
 cdef class ProactorInbox(LoopInbox):
     """Completions for one loop. kick() and what delivers are for any thread, the rest for the loop's."""
 
-    cdef Port port
+    cdef Port *port
     cdef list urgent             # Sinks, few: a loop that is busy looks whether their operations have ended
+    cdef bint closed
 
     def __cinit__(self):
         self.arrived = []
         self.urgent = []
-        self.port.event = CreateEventW(NULL, False, False, NULL)
-        if self.port.event == NULL:
-            raise winerror(GetLastError())
+        self.port = new_port()
+        if self.port == NULL:
+            raise MemoryError("no memory for a loop's port")
+        watch_interrupts()
 
     def __dealloc__(self):
-        if self.port.event != NULL:
+        if self.port != NULL:
             self.close()
-            CloseHandle(self.port.event)
+            InterlockedExchange(&self.port.taken, 0)
+
+    def set_loop(self, loop):
+        """Its tasks that await tpio's futures are resumed by select()."""
+        self.loop_ref = ref(loop)
+        loop._tpio_inbox = self
 
     cdef int wake(self) except -1:
-        SetEvent(self.port.event)
+        if self.closed:
+            self.forget()
+        else:
+            wake_port(self.port)
         return 0
 
     def kick(self):
@@ -43,30 +105,29 @@ cdef class ProactorInbox(LoopInbox):
             kick = not self.woken
             self.woken = True
         if kick:
-            SetEvent(self.port.event)
+            wake_port(self.port)
 
     cdef void conclude(self) noexcept:
         """Ends the futures whose operations have come to the port; their Sinks are then in `arrived`. Any thread."""
-        cdef core.tpio_op *op = core.tpio_queue_take(&self.port.queue)
-        cdef FutureBase future
-        while op != NULL:
-            future = future_of(op)
-            op = op.next
-            future.conclude()
-            if future.callbacks is not None and future.state >= CANCELLED:
-                hand_over(future, None)
-            Py_DECREF(future)  # the system's
+        conclude_port(self.port)
 
-    cdef int await_event(self, DWORD milliseconds) except -1:
-        """Until something comes, the time is up, or Ctrl-C."""
-        if PyThread_get_thread_ident() == main_thread and _PyOS_SigintEvent() != NULL:
-            PyErr_CheckSignals()
+    cdef int await_port(self, DWORD milliseconds, bint heed_kicks) except -1:
+        """Until something comes to the port (or, with heed_kicks, to the inbox), the time is up, or Ctrl-C."""
+        global sleeping_port
+        cdef LONG asleep = 1
+        cdef bint is_main = PyThread_get_thread_ident() == main_thread
+        if is_main:
+            sleeping_port = self.port
+            heed_interrupts()
+        # First it says so, then it looks: who puts something in does it in the other order.
+        InterlockedExchange(&self.port.asleep, 1)
+        if self.port.queue.top == NULL and not (heed_kicks and self.woken) and not (is_main and interrupted):
             with nogil:
-                wait_or_interrupt(self.port.event, milliseconds)
-            PyErr_CheckSignals()
-        else:
-            with nogil:
-                WaitForMultipleObjects(1, &self.port.event, False, milliseconds)
+                WaitOnAddress(&self.port.asleep, &asleep, sizeof(LONG), milliseconds)
+        InterlockedExchange(&self.port.asleep, 0)
+        if is_main:
+            heed_interrupts()
+            sleeping_port = NULL
         return 0
 
     cdef int await_overdue(self) except -1:
@@ -78,7 +139,7 @@ cdef class ProactorInbox(LoopInbox):
             future = sink.future
             while (patience > 0 and future.state < CANCELLED and future.submitted and
                    HasOverlappedIoCompleted(<OVERLAPPED *>&future.op)):
-                self.await_event(1)
+                self.await_port(1, False)
                 self.conclude()
                 patience -= 1
         urgent, self.urgent = self.urgent, []
@@ -98,16 +159,34 @@ cdef class ProactorInbox(LoopInbox):
             self.await_overdue()
         elif not self.woken and not self.arrived:
             if timeout is None:
-                self.await_event(INFINITE)
+                self.await_port(INFINITE, True)
             elif timeout > 0:
-                self.await_event(<DWORD>min(timeout * 1000 + 0.999, 4e9))
+                self.await_port(<DWORD>min(timeout * 1000 + 0.999, 4e9), True)
             self.conclude()
         with cython.critical_section(self):
             self.woken = False
             arrived = self.arrived
             if arrived:
                 self.arrived = []
+        if arrived:
+            self.resume_tasks(arrived)
         return arrived
+
+    cdef int resume_tasks(self, list arrived) except -1:
+        """Leaves only the Sinks in the list."""
+        cdef Awaiter awaiter
+        cdef Py_ssize_t sinks = 0
+        cdef object loop = None
+        for awaiter in arrived:
+            if type(awaiter) is Sink:
+                arrived[sinks] = awaiter
+                sinks += 1
+            else:
+                if loop is None:
+                    loop = self.loop_ref()
+                loop.call_soon(awaiter.callback, awaiter, context=awaiter.context)
+        del arrived[sinks:]
+        return 0
 
     def await_end(self, Sink sink, seconds):
         """Blocks the loop until an operation that is being cancelled has ended, and its handle has what it brought. False:
@@ -124,16 +203,15 @@ cdef class ProactorInbox(LoopInbox):
             left = milliseconds_left(deadline)
             if left == 0:
                 return False
-            # This loop's event alone: the other loop needs its own. And what ends elsewhere may come without one.
-            self.await_event(min(left, 20 if other is self else 1))
+            # At this loop's port alone: the other loop sleeps at its own. And what ends elsewhere may come to none.
+            self.await_port(min(left, 20 if other is self else 1), False)
 
     def close(self):
         """What completes from now on is delivered on the pool's threads."""
+        self.closed = True
         InterlockedExchange(&self.port.closed, 1)
         self.conclude()
-        while self.port.users != 0:
-            with nogil:
-                Sleep(0)
+        self.forget()
 
 
 cdef class Sink(Awaiter):
@@ -154,8 +232,6 @@ cdef class Sink(Awaiter):
         """False: the future has ended already, and nothing will be put into the inbox."""
         if not self.attach_to(self.future):
             return False
-        # From now on it comes to the port; in the moment before, it went to the others' queue, which is as good.
-        self.future.owner.port = &(<ProactorInbox>self.inbox).port
         return True
 
     def hurry(self):
@@ -189,19 +265,3 @@ cdef class Sink(Awaiter):
             self.take_back()
         else:
             future.ask_to_cancel()
-
-
-cdef object inbox_of_this_thread():
-    """Of the loop that runs on this thread and takes its completions itself; None: there is none."""
-    loop = _get_running_loop()
-    inbox = getattr(getattr(loop, "_proactor", None), "_inbox", None)
-    return inbox if isinstance(inbox, ProactorInbox) else None
-
-
-cdef int take_in(object inbox) except -1:
-    """Ends what has come to a loop's port, or waits a moment for it."""
-    cdef ProactorInbox where = inbox
-    where.conclude()
-    where.await_event(1)
-    where.conclude()
-    return 0

@@ -127,7 +127,7 @@ cdef extern from "tpio_core.h" nogil:
     tpio_status tpio_wait(tpio_op *op, tpio_pool *pool, HANDLE object, DWORD milliseconds)
 
     ctypedef struct tpio_queue:
-        pass
+        void *top
     BOOL tpio_queue_put(tpio_queue *queue, tpio_op *op)
     tpio_op *tpio_queue_take(tpio_queue *queue)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import os
 import secrets
 import signal
@@ -811,6 +812,92 @@ def test_await_on_a_tpio_future() -> None:
             return await reading
 
     assert run(main()) == b"awaited"
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda future: future.result(support.WAIT),
+        lambda future: future.exception(support.WAIT),
+        lambda future: concurrent.futures.wait([future], support.WAIT),
+        lambda future: future.add_done_callback(lambda _: None) or support.eventually(future.done),
+        lambda future: support.eventually(lambda: future.result(0) if future.done() else False),
+    ],
+    ids=["result", "exception", "wait", "callback", "polling"],
+)
+@pytest.mark.parametrize("before", [True, False], ids=["before the end", "after the end"])
+def test_who_else_waits_for_what_a_task_awaits_does_not_wait_for_its_loop(look: Any, before: bool) -> None:
+    """The loop takes what its tasks await by itself. It may be busy for long, perhaps until the others have got it."""
+
+    async def main() -> tuple[bytes, bytes]:
+        awaiting = asyncio.ensure_future(awaited(future))
+        await asyncio.sleep(0)
+        begun = threading.Event()
+        seen: list[bytes] = []
+
+        def other() -> None:
+            begun.set()
+            look(future)
+            seen.append(future.result(0))
+
+        if not before:
+            writer.write(b"omg").result(support.WAIT)
+        with support.thread(other):  # waits at its end, and the loop with it
+            assert begun.wait(support.WAIT)
+            if before:
+                writer.write(b"omg").result(support.WAIT)
+        return seen[0], await awaiting
+
+    async def awaited(future: tpio.Future[bytes]) -> bytes:
+        return await future
+
+    reader, writer = tpio.pipe()
+    with reader, writer:
+        future = reader.read(10)
+        assert run(main()) == (b"omg", b"omg")
+
+
+@pytest.mark.parametrize("end", ["handle", "pool"])
+@pytest.mark.parametrize("here", [True, False], ids=["in the loop", "on another thread"])
+def test_a_close_waits_for_no_loop_whose_task_awaits(end: str, here: bool) -> None:
+    async def main() -> None:
+        async def read() -> None:
+            await reader.read(10)
+
+        reading = asyncio.ensure_future(read())
+        await asyncio.sleep(0)
+        began = asyncio.get_running_loop().time()
+        if here:
+            close()
+        else:
+            with support.thread(close):
+                pass
+        assert asyncio.get_running_loop().time() - began < 4  # a close is patient for five seconds
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+
+    near, far = connected()
+    with tpio.Pool() as pool, far, tpio.Socket(sock=near, pool=pool) as reader:
+        close = reader.close if end == "handle" else pool.close
+        run(main())
+
+
+def test_an_await_in_a_loop_that_has_stopped_is_taken_by_who_closes_its_handle() -> None:
+    reader, writer = tpio.pipe()
+    loop = aio.EventLoop()
+    with reader, writer:
+
+        async def read() -> bytes:
+            return await reader.read(10)
+
+        reading = loop.create_task(read())
+        loop.run_until_complete(asyncio.sleep(0))
+        began = loop.time()
+        reader.close()
+        assert loop.time() - began < 4
+        with pytest.raises(asyncio.CancelledError):
+            loop.run_until_complete(reading)
+    loop.close()
 
 
 def test_call_soon_threadsafe_wakes_the_loop() -> None:

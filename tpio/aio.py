@@ -77,6 +77,7 @@ class Proactor:
 
     def set_loop(self, loop: Any) -> None:
         self._loop = loop
+        cast(ProactorInbox, self._inbox).set_loop(loop)
 
     def wake(self) -> None:
         """Makes the loop look for what call_soon_threadsafe has given it. Any thread."""

@@ -22,7 +22,8 @@ except ImportError:
 
 ALL: tuple[Peer, ...] = (
     TpioCallbacks(),
-    TpioAwait(),
+    TpioAwait("tpio, await on tpio.aio", tpio.aio.EventLoop),
+    TpioAwait("tpio, await on asyncio Proactor"),
     TpioResult(),
     AsyncioStreams("asyncio Proactor, streams"),
     AsyncioSockets("asyncio Proactor, sock_*"),

@@ -1,4 +1,4 @@
-"""tpio awaited, under asyncio's default loop."""
+"""tpio awaited, on tpio's own event loop or under asyncio's default one."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ from typing import Any
 import tpio
 
 from ..rows import places
-from .asyncio_loops import run, timed
-from .base import Peer, expect
+from .asyncio_loops import _OnLoop, timed
+from .base import expect
 from .tpio_ends import End, pipe_ends, tcp_ends, udp_sockets
 
 
-class TpioAwait(Peer):
-    name = "tpio, await"
-
+class TpioAwait(_OnLoop):
     def tcp_ping(self, turns: int, size: int) -> float:
         with tcp_ends() as (near, far):
-            return _ping(near, far, turns, size)
+            return self._run(_ping(near, far, turns, size))
 
     def pipe_ping(self, turns: int, size: int) -> float:
         with pipe_ends() as (near, far):
-            return _ping(near, far, turns, size)
+            return self._run(_ping(near, far, turns, size))
 
     def pipe_bulk(self, blocks: int, size: int) -> float:
         reader, writer = tpio.pipe()
@@ -37,7 +35,7 @@ class TpioAwait(Peer):
                 left -= len(await reader.read(size))
 
         with reader, writer:
-            return run(timed(send(), receive()))
+            return self._run(timed(send(), receive()))
 
     def file_reads(self, reads: int, size: int, depth: int, path: str) -> float:
         async def read(offsets: list[int]) -> None:
@@ -45,7 +43,7 @@ class TpioAwait(Peer):
                 expect(await file.read(size, offset), size)
 
         with tpio.open(path) as file:
-            return run(timed(*(read(places(slot, reads, size, depth)) for slot in range(depth))))
+            return self._run(timed(*(read(places(slot, reads, size, depth)) for slot in range(depth))))
 
     def udp_ping(self, turns: int, size: int) -> float:
         async def call(end: tpio.Socket, peer: Any) -> None:
@@ -61,10 +59,10 @@ class TpioAwait(Peer):
                 await end.send_to(message, sender)
 
         with udp_sockets() as (near, far):
-            return run(timed(call(near, far.getsockname()), answer(far)))
+            return self._run(timed(call(near, far.getsockname()), answer(far)))
 
 
-def _ping(near: End, far: End, turns: int, size: int) -> float:
+async def _ping(near: End, far: End, turns: int, size: int) -> float:
     async def call() -> None:
         reader, writer = near
         message = bytes(size)
@@ -79,4 +77,4 @@ def _ping(near: End, far: End, turns: int, size: int) -> float:
             expect(received, size)
             await writer.write(received)
 
-    return run(timed(call(), answer()))
+    return await timed(call(), answer())
