@@ -23,8 +23,8 @@ def serve(connection):
 
 def accept_next(accepted):
     if not accepted.cancelled():  # it is when the listener is closed
+        listener.accept().add_done_callback(accept_next)  # first: this client may be the last
         serve(accepted.result())
-        listener.accept().add_done_callback(accept_next)
 
 
 with tpio.PipeListener(f"tpio-example-{os.getpid()}") as listener:

@@ -20,9 +20,9 @@ def echo(connection):
 
 def accept_next(accepted):
     if not accepted.cancelled():  # it is when the listener is closed
+        listener.accept().add_done_callback(accept_next)  # first: this client may be the last
         connection, _ = accepted.result()
         echo(connection)
-        listener.accept().add_done_callback(accept_next)
 
 
 with tpio.listen(("127.0.0.1", 0)) as listener:

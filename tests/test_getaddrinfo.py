@@ -63,11 +63,12 @@ def test_an_await_can_be_cancelled_while_the_system_looks(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
 
     async def main():
+        looking = tpio.getaddrinfo("name", 1)
+        assert begun.wait(WAIT)
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(tpio.getaddrinfo("name", 1), 0.05)
+            await asyncio.wait_for(looking, 0.05)
 
     asyncio.run(main())
-    assert begun.wait(WAIT)
     go.set()
 
 
