@@ -10,7 +10,7 @@ from . import asyncio_suite, bench, bench_http, build, frameworks, interpreter, 
 from .interpreter import Interpreter
 from .pythons import Version
 from .ui import Failure, say
-from .variants import PLAIN, VARIANTS, Variant
+from .variants import COUNTING, PLAIN, VARIANTS, Variant
 
 
 @dataclass
@@ -86,6 +86,11 @@ COMMANDS = {
         "[-V VERSION] [--minutes N] [--seed S] [--shrink]",
         "make random calls with random arguments, and see that nothing breaks",
         lambda options: interpreter.get(options.one).run(["-m", "tests.fuzz", *options.rest]),
+    ),
+    "cost": Command(
+        "[--write]",
+        "count what operations cost inside tpio: fails when that is more than docs/cost.md says (--write: writes it)",
+        lambda options: interpreter.get(pythons.find("3.13"), COUNTING).run(["-m", "tests.cost", *options.rest]),
     ),
     "bench": Command(
         "[-V VERSION] [ARGS...]",

@@ -56,6 +56,9 @@ PLAIN = Variant()
 
 _IMAGE_OPTIONS = r"HKLM\Software\Microsoft\Windows NT\CurrentVersion\Image File Execution Options"
 
+# For `python dev.py cost`.
+COUNTING = Variant("what operations cost is counted: tests/cost.py", defines=("TPIO_COUNTS",))
+
 # By the option of dev.py that asks for it.
 VARIANTS = {
     "--heap": Variant(

@@ -42,6 +42,9 @@ cdef extern from *:
     #ifdef TPIO_FAULTS
     #include "tpio_faults.h"
     #endif
+    #ifdef TPIO_COUNTS
+    #include "tpio_counts.h"
+    #endif
     #ifdef Py_GIL_DISABLED
     #define TPIO_FREE_THREADED 1
     /* Turns one reference to an object that this thread has made into one of the kind that other threads have. Otherwise an

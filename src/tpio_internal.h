@@ -7,6 +7,9 @@
 #ifdef TPIO_FAULTS
 #include "tpio_faults.h"
 #endif
+#ifdef TPIO_COUNTS
+#include "tpio_counts.h"
+#endif
 
 struct tpio_pool {
     volatile LONG refs;    /* the creator, each live object, each thread's record */
