@@ -10,6 +10,11 @@ __int64 __cdecl _abs64(__int64);
 #define PIPE_REJECT_REMOTE_CLIENTS 0x00000008
 #endif
 
+#define SCHANNEL_ALERT 2
+#define SCH_USE_STRONG_CRYPTO 0x00400000
+#define SEC_I_INCOMPLETE_CREDENTIALS ((HRESULT)0x00090320L)
+#define TLS1_ALERT_FATAL 2
+
 typedef struct {
     ULONG LogicalBytesPerSector;
     ULONG PhysicalBytesPerSectorForAtomicity;

@@ -47,6 +47,7 @@ int tpio_fault(const char *function, unsigned error);
 /* ---- the process and its threads */
 #define FlsSetValue(...) TPIO_FAULT_BOOL("FlsSetValue", FlsSetValue(__VA_ARGS__))
 #define GetModuleHandleW(...) TPIO_FAULT_NULL("GetModuleHandleW", GetModuleHandleW(__VA_ARGS__))
+#define LoadLibraryExW(...) TPIO_FAULT_NULL("LoadLibraryExW", LoadLibraryExW(__VA_ARGS__))
 #define GetProcAddress(...) TPIO_FAULT_NULL("GetProcAddress", GetProcAddress(__VA_ARGS__))
 #define CallbackMayRunLong(...) TPIO_FAULT_BOOL("CallbackMayRunLong", CallbackMayRunLong(__VA_ARGS__))
 #define CreateThread(...) TPIO_FAULT_NULL("CreateThread", CreateThread(__VA_ARGS__))

@@ -24,7 +24,8 @@ NEVER_FAILS = {
     "it only computes or copies": """CopyMemory ZeroMemory HasOverlappedIoCompleted InterlockedCompareExchange
         InterlockedCompareExchange64 InterlockedCompareExchangePointer InterlockedDecrement InterlockedExchange
         InterlockedExchange64 InterlockedExchangeAdd64 InterlockedExchangePointer InterlockedIncrement
-        InterlockedIncrement64 RtlNtStatusToDosError htonl htons inet_ntop inet_pton memcpy memset ntohl ntohs""",
+        InterlockedIncrement64 RtlNtStatusToDosError htonl htons inet_ntop inet_pton memcmp memcpy memmove memset
+        ntohl ntohs wcslen""",
     "it reads a word of the process or the thread": """GetCurrentProcess GetLastError GetProcessHeap GetTickCount64
         WSAGetLastError FlsGetValue""",
     "its page says that it does not fail on any Windows that we support": """QueryPerformanceCounter
@@ -75,7 +76,8 @@ def calls_of_the_binding():
 
 # Names in C that look like calls and are none of Windows'.
 NOT_CALLED = {
-    "NTSTATUS", "LONG", "void", "fn", "complete", "tail",  # pointers to functions
+    "NTSTATUS", "LONG", "void", "fn", "complete", "tail", "table",  # pointers to functions
+    "F", "CRYPT32", "ADVAPI32", "NCRYPT", "offsetof",  # macros
 }  # fmt: skip
 
 
