@@ -7,8 +7,9 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from . import harness, machine, peers, report
+from . import harness, machine, peers, plot, report
 from .rows import ROWS, make_data_file, make_directory
 
 FULL = harness.Plan(rounds=11, seconds=0.2)
@@ -34,9 +35,25 @@ def main() -> int:
             outcome = harness.measure(row.on(**places), peers.ALL, plan, progress=_progress)
             outcomes.append(outcome)
             print(report.table(outcome), flush=True)
+    run = report.as_json(facts, plan, outcomes)
     if options.json:
-        options.json.write_text(json.dumps(report.as_json(facts, plan, outcomes), indent=1) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
+    if options.docs:
+        _write_docs(options.docs, report.heading(facts, plan), run, outcomes)
     return 1 if any(outcome.errors for outcome in outcomes) else 0
+
+
+def _write_docs(folder: Path, heading: str, run: dict[str, Any], outcomes: list[harness.Outcome]) -> None:
+    """benchmarks.md with the tables, benchmarks.json with every sample, benchmarks.svg."""
+    tables = "\n".join(map(report.table, outcomes))
+    page = f"{heading}\n![The same as bars](benchmarks.svg)\n\n{tables}"
+    files = {
+        "benchmarks.md": page.rstrip() + "\n",
+        "benchmarks.json": json.dumps(run, indent=1) + "\n",
+        "benchmarks.svg": plot.svg(run, "tpio and its peers", run["rows"]),
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
 
 
 def _arguments() -> argparse.Namespace:
@@ -45,6 +62,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", action="append", metavar="NAME", help="only rows with NAME in their name; repeatable")
     parser.add_argument("--rounds", type=int, metavar="N", help=f"turns of each peer (default {FULL.rounds})")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample to FILE")
+    parser.add_argument("--docs", type=Path, metavar="FOLDER", help="write benchmarks.md, .json and .svg into FOLDER")
     return parser.parse_args()
 
 

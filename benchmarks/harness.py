@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import statistics
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -53,7 +54,7 @@ def measure(row: Row, peers: Iterable[Peer], plan: Plan, progress: Callable[[str
     outcome = Outcome(row)
     racing: list[Peer] = []
     for peer in peers:
-        if not peer.can(row.workload):
+        if not peer.can(row.workload) or (row.cpu and not peer.in_this_process):
             continue
         progress(f"{row.name}: warming up {peer.name}")
         try:
@@ -63,8 +64,9 @@ def measure(row: Row, peers: Iterable[Peer], plan: Plan, progress: Callable[[str
         else:
             outcome.costs[peer.name] = []
             racing.append(peer)
-    for turn in range(plan.rounds):
-        progress(f"{row.name}: round {turn + 1} of {plan.rounds}")
+    rounds = min(plan.rounds, row.most_rounds or plan.rounds)
+    for turn in range(rounds):
+        progress(f"{row.name}: round {turn + 1} of {rounds}")
         for peer in list(racing):
             operations = outcome.operations[peer.name]
             try:
@@ -77,7 +79,9 @@ def measure(row: Row, peers: Iterable[Peer], plan: Plan, progress: Callable[[str
 
 def _run(row: Row, peer: Peer, operations: int) -> float:
     gc.collect()  # not on the clock, and the next peer does not clean up behind the last
-    return peer.run(row.workload, operations, **row.parameters)
+    used = time.process_time()
+    took = peer.run(row.workload, operations, **row.parameters)
+    return time.process_time() - used if row.cpu else took
 
 
 def _operations_for(row: Row, peer: Peer, seconds: float) -> int:
@@ -86,9 +90,9 @@ def _operations_for(row: Row, peer: Peer, seconds: float) -> int:
         _run(row, peer, max(1, row.operations // 64))
         return row.operations
     operations = row.least
-    while (took := _run(row, peer, operations)) < seconds / 4:
+    while (took := _run(row, peer, operations)) < seconds / 4 and row.most_rounds is None:
         operations *= max(2, min(16, int(seconds / 2 / took)))
-    return max(row.least, int(operations * seconds / took))
+    return max(row.least, int(operations * seconds / max(took, seconds / 100)))
 
 
 def _failed(outcome: Outcome, peer: Peer, error: Exception, progress: Callable[[str], None]) -> None:

@@ -1,6 +1,7 @@
 """What is measured. A workload is a method of the peers; a row is a workload with its parameters.
 
 tcp_ping(turns, size)                a message to and fro over one TCP connection
+pings(turns, size, connections)      the same over so many TCP connections at once
 pipe_ping(turns, size)               the same over two one-way pipes
 pipe_bulk(blocks, size)              blocks through a pipe, one write and one read in flight
 file_reads(reads, size, depth, path) reads here and there in a file that the system has in its cache, depth in flight
@@ -11,6 +12,10 @@ timers_fired(timers)                 timers that are due at once: made, and each
 functions(calls, depth)              functions that do nothing, on four threads, depth of them submitted and not ended
 waits(waits, together)               events that are waited for, so many at a time, are set, and each wait has ended
 directory(files, folder)             a file is made in a directory of a thousand, and is seen
+accepts(connections)                 a client connects, is accepted, and both ends are closed
+spawns(children)                     a child is started, what it writes is read, and it has ended
+wake_ups(turns)                      from a send of a thread that blocks until who receives goes on
+imports(times)                       a new process imports the package
 streams_echo(messages, size, connections)  asyncio's streams, so many clients of one server: a message to and fro
 child_output(blocks, size)           what a child writes to its standard output, once it has begun
 named_pipe_echo(turns, size)         asyncio's streams on a named pipe, a client and its server
@@ -43,6 +48,10 @@ class Row:
     unit: str  # "µs": of one operation; "MB/s": of operations of parameters["size"] bytes
     operations: int | None = None  # of a turn, if not as many as fill the time of one
     loops: bool = False  # compares event loops
+    most_rounds: int | None = None  # where it takes long to make what the operations are done on
+    cpu: bool = (
+        False  # not the time that passes counts, but what the process uses of the processors' (not Wine's server)
+    )
 
     def on(self, **places: str) -> Row:
         """The row with the names of the data file and the directory, where it wants them."""
@@ -64,17 +73,43 @@ def _echo(connections: int) -> Row:
     return Row(f"loop-echo-{connections}", title, "streams_echo", parameters, "µs", loops=True)
 
 
+def _pings(connections: int) -> Row:
+    title = f"TCP ping-pong, 64 bytes, {connections:,} connections: one round trip"
+    parameters = {"size": 64, "connections": connections}
+    rounds = {1_000: 5, 5_000: 3}.get(connections)
+    return Row(f"tcp-ping-{connections}", title, "pings", parameters, "µs", most_rounds=rounds)
+
+
+def _reads(depth: int) -> Row:
+    title = f"File reads of 4 KiB, {depth} in flight: one read"
+    return Row(f"file-reads-{depth}", title, "file_reads", {"size": 4096, "depth": depth, "path": ""}, "µs")
+
+
 ROWS = (
     Row("tcp-ping", "TCP ping-pong, 64 bytes: one round trip", "tcp_ping", {"size": 64}, "µs"),
     Row("pipe-ping", "Pipe ping-pong, 64 bytes: one round trip", "pipe_ping", {"size": 64}, "µs"),
+    _pings(8),
+    _pings(64),
+    _pings(256),
+    _pings(1_000),
+    _pings(5_000),
     Row("pipe-bulk", "Pipe bulk transfer in blocks of 64 KiB", "pipe_bulk", {"size": 65536}, "MB/s"),
+    Row("pipe-bulk-1m", "Pipe bulk transfer in blocks of 1 MiB", "pipe_bulk", {"size": 1 << 20}, "MB/s"),
+    _reads(1),
+    _reads(8),
+    _reads(32),
+    _reads(128),
     Row(
-        "file-reads",
-        "File reads of 4 KiB, 32 in flight: one read",
+        "file-reads-64k",
+        "File reads of 64 KiB, one at a time",
         "file_reads",
-        {"size": 4096, "depth": 32, "path": ""},
-        "µs",
+        {"size": 65536, "depth": 1, "path": ""},
+        "MB/s",
     ),
+    Row("wake-up", "From a thread's send until who receives goes on", "wake_ups", {}, "µs"),
+    Row("accept", "A connection made, accepted and closed", "accepts", {}, "µs"),
+    Row("spawn", "A child started, read and waited for", "spawns", {}, "µs", 8),
+    Row("import", "Import of the package in a new process", "imports", {}, "µs", 4),
     Row("udp-ping", "UDP ping-pong, 64 bytes: one round trip", "udp_ping", {"size": 64}, "µs"),
     Row(
         "send-file", "A file to a TCP connection, in blocks of 64 KiB", "send_file", {"size": 65536, "path": ""}, "MB/s"
@@ -90,6 +125,22 @@ ROWS = (
     _echo(64),
     _echo(1_000),
     Row("loop-child", "A child's output of 256 MiB", "child_output", {"size": 65536}, "MB/s", 4096, loops=True),
+    Row(
+        "cpu-ping",
+        "Processor time of a TCP round trip, 64 connections",
+        "pings",
+        {"size": 64, "connections": 64},
+        "µs",
+        cpu=True,
+    ),
+    Row(
+        "cpu-file-reads",
+        "Processor time of a file read of 4 KiB, 32 in flight",
+        "file_reads",
+        {"size": 4096, "depth": 32, "path": ""},
+        "µs",
+        cpu=True,
+    ),
     Row("loop-pipe", "Named-pipe echo, 64 bytes: one round trip", "named_pipe_echo", {"size": 64}, "µs", loops=True),
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import build, cache, frameworks, system, wine
+from . import build, cache, frameworks, interpreter, system, wine
 from .pythons import Version
 from .ui import run_quietly, step
 
@@ -14,7 +14,10 @@ _HEADERS = build.CHECKOUT / "tpio" / "include"
 
 def run(version: Version, args: Sequence[str]) -> int:
     """Runs benchmarks/, which finds the compiled plain C programs it compares with in TPIO_BENCH_FLOOR."""
-    python = frameworks.get(version)  # winloop is one of the peers
+    # Peers: winloop is among the frameworks.
+    peers = interpreter.compiled_packages("bench", version)
+    # What pywin32 would add to the path, if it were installed in the ordinary way.
+    python = frameworks.get(version).with_packages(peers, peers / "win32", peers / "win32" / "lib")
     return python.run(["-m", "benchmarks", *args], TPIO_BENCH_FLOOR=wine.windows_path(_floor()))
 
 
@@ -25,17 +28,18 @@ def _floor() -> Path:
     def compile_all(into: Path) -> None:
         with step("compiling the C programs of the benchmarks"):
             for source in sorted(folder.glob("*.c")):
-                _compile(source, into)
+                _compile(source, into / f"{source.stem}.exe")
+                _compile(source, into / f"{source.stem}-port.exe", "FLOOR_PORT")
 
     return cache.make(
         cache.root() / "builds" / f"floor-{cache.files_fingerprint(build.CHECKOUT, sources)}", compile_all
     )
 
 
-def _compile(source: Path, into: Path) -> None:
-    target = into / f"{source.stem}.exe"
+def _compile(source: Path, target: Path, *more_defines: str) -> None:
+    into = target.parent
     libraries = ("ws2_32", "mswsock", "advapi32", "ntdll", "synchronization")
-    defines = ("WIN32_LEAN_AND_MEAN", "_WIN32_WINNT=0x0A00", "NOMINMAX", "UNICODE")
+    defines = ("WIN32_LEAN_AND_MEAN", "_WIN32_WINNT=0x0A00", "NOMINMAX", "UNICODE", *more_defines)
     if wine.NATIVE:
         options = ["/nologo", "/std:c11", "/O2", *(f"/D{name}" for name in defines), f"/I{_HEADERS}", f"/Fe:{target}"]
         command = ["cl", *options, f"/Fo{into}\\", source, *(f"{name}.lib" for name in libraries)]

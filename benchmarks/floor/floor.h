@@ -1,7 +1,7 @@
 /* floor.h: what the programs of this folder share.
  *
- * Each program does one workload of the benchmarks with nothing between C and the Windows Thread Pool API: the least that
- * it can cost. It is called with the number of operations and the workload's parameters, makes WARM_UP operations more
+ * Each program does one workload of the benchmarks with nothing between C and the Windows Thread Pool API, or, compiled with
+ * FLOOR_PORT, a completion port on which one thread waits: the least that it can cost. It is called with the number of operations and the workload's parameters, makes WARM_UP operations more
  * before the clock starts (its pool has no threads yet, where a Python peer's has), and prints the seconds that it took.
  */
 #ifndef FLOOR_H
@@ -52,8 +52,10 @@ static inline void floor_report(void)
     QueryPerformanceFrequency(&frequency);
     printf("%.9f\n", (double)(floor_ended.QuadPart - floor_began.QuadPart) / (double)frequency.QuadPart);
     fflush(stdout);
-    ExitProcess(0);
+    TerminateProcess(GetCurrentProcess(), 0); /* at once: threads still work */
 }
+
+#ifndef FLOOR_PORT
 
 /* ---- the pool: private and with one thread at least, as tpio's default one is -------------------------------------- */
 
@@ -71,9 +73,66 @@ static inline void floor_set_up(void)
     CHECK(floor_done != NULL);
 }
 
+static inline PTP_IO floor_new_io(HANDLE file, PTP_WIN32_IO_CALLBACK callback, void *context)
+{
+    return CreateThreadpoolIo(file, callback, context, &floor_environ);
+}
+
+#else
+
+/* ---- a completion port, and one thread that takes from it: what an event loop of one thread has ---------------------- */
+
+typedef struct floor_io {
+    PTP_WIN32_IO_CALLBACK callback;
+    void *context;
+} floor_io;
+
+static HANDLE floor_port;
+
+static inline DWORD WINAPI floor_take(void *nothing)
+{
+    (void)nothing;
+    for (;;) {
+        OVERLAPPED *overlapped = NULL;
+        ULONG_PTR key;
+        DWORD bytes;
+        BOOL ok = GetQueuedCompletionStatus(floor_port, &bytes, &key, &overlapped, INFINITE);
+        floor_io *io = (floor_io *)key;
+
+        CHECK(overlapped != NULL);
+        io->callback(NULL, io->context, overlapped, ok ? ERROR_SUCCESS : GetLastError(), bytes, (PTP_IO)io);
+    }
+}
+
+static inline void floor_set_up(void)
+{
+    floor_port = CreateIoCompletionPort(INVALID_HANDLE_VALUE, NULL, 0, 1);
+    CHECK(floor_port != NULL);
+    floor_done = CreateEventW(NULL, TRUE, FALSE, NULL);
+    CHECK(floor_done != NULL);
+    CHECK(CreateThread(NULL, 0, floor_take, NULL, 0, NULL) != NULL);
+}
+
+static inline PTP_IO floor_new_io(HANDLE file, PTP_WIN32_IO_CALLBACK callback, void *context)
+{
+    floor_io *io = calloc(1, sizeof *io);
+
+    CHECK(io != NULL);
+    io->callback = callback;
+    io->context = context;
+    CHECK(CreateIoCompletionPort(file, floor_port, (ULONG_PTR)io, 0) != NULL);
+    return (PTP_IO)io;
+}
+
+/* A port expects nothing. */
+#define StartThreadpoolIo(io) ((void)(io))
+#define CancelThreadpoolIo(io) ((void)(io))
+
+#endif
+
 static inline PTP_IO floor_bind(HANDLE file, PTP_WIN32_IO_CALLBACK callback, void *context)
 {
-    PTP_IO io = CreateThreadpoolIo(file, callback, context, &floor_environ);
+    PTP_IO io = floor_new_io(file, callback, context);
 
     CHECK(io != NULL);
     CHECK(SetFileCompletionNotificationModes(file, FILE_SKIP_COMPLETION_PORT_ON_SUCCESS));

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+from typing import Any
 
 import tpio.aio
 
@@ -20,6 +22,15 @@ try:
 except ImportError:
     winloop = None
 
+
+def _optional(module: str, name: str, *args: Any) -> list[Peer]:
+    """A peer that needs another package, where that is installed."""
+    try:
+        return [getattr(importlib.import_module(f".{module}", __name__), name)(*args)]
+    except ImportError:
+        return []
+
+
 ALL: tuple[Peer, ...] = (
     TpioCallbacks(),
     TpioAwait("tpio, await on tpio.aio", tpio.aio.EventLoop),
@@ -30,15 +41,19 @@ ALL: tuple[Peer, ...] = (
     AsyncioLoop("asyncio Proactor"),
     AsyncioExecutor("asyncio Proactor, run_in_executor"),
     *([AsyncioSockets("winloop, sock_*", winloop.new_event_loop)] if winloop else []),
+    *_optional("aiofiles_peer", "Aiofiles", "aiofiles"),
+    *_optional("twisted_peer", "Twisted"),
+    *_optional("pywin32_peer", "Pywin32"),
     BlockingThreads(),
-    Floor(),
+    Floor("plain C"),
+    Floor("plain C, completion port", "-port"),
     LoopStreams("tpio.aio loop", tpio.aio.EventLoop),
     LoopStreams("asyncio Proactor loop", asyncio.ProactorEventLoop),
     *([LoopStreams("winloop loop", winloop.new_event_loop)] if winloop else []),
 )
 
 REFERENCE = TpioCallbacks.name
-FLOOR = Floor.name
+FLOOR = "plain C"
 LOOP_REFERENCES = ("asyncio Proactor loop", "winloop loop")
 
 __all__ = ["ALL", "FLOOR", "LOOP_REFERENCES", "REFERENCE", "Peer"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import socket
 from asyncio.windows_utils import PipeHandle, pipe
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -13,16 +14,22 @@ from typing import Any
 
 from ..rows import parts_of_file, places
 from .base import (
+    CHILD,
     LATER,
     PATIENCE,
     THREADS,
     Peer,
     Receiver,
+    Waker,
     events,
     expect,
+    import_time,
+    listener,
     nothing,
     set_event,
+    shares,
     tcp_connection,
+    tcp_connections,
     udp_ends,
     waves,
 )
@@ -166,6 +173,61 @@ class AsyncioSockets(_OnLoop):
 
         return self._run(main())
 
+    def pings(self, turns: int, size: int, connections: int) -> float:
+        async def main() -> float:
+            loop = asyncio.get_running_loop()
+            message = bytes(size)
+
+            async def call(near: socket.socket, share: int) -> None:
+                for _ in range(share):
+                    await loop.sock_sendall(near, message)
+                    expect(await loop.sock_recv(near, size), size)
+
+            async def answer(far: socket.socket, share: int) -> None:
+                for _ in range(share):
+                    received = await loop.sock_recv(far, size)
+                    expect(received, size)
+                    await loop.sock_sendall(far, received)
+
+            halves = []
+            for (near, far), share in zip(ends, shares(turns, connections), strict=True):
+                near.setblocking(False)
+                far.setblocking(False)
+                halves += [call(near, share), answer(far, share)]
+            return await timed(*halves)
+
+        with tcp_connections(connections) as ends:
+            return self._run(main())
+
+    def wake_ups(self, turns: int) -> float:
+        async def main() -> float:
+            loop = asyncio.get_running_loop()
+            near.setblocking(False)
+            waker = Waker(far, turns)
+            took = 0.0
+            for _ in range(turns):
+                waker.begun()
+                await loop.sock_recv(near, 1)
+                took += perf_counter() - waker.sent_at
+            return took
+
+        with tcp_connection() as (near, far):
+            return self._run(main())
+
+    def accepts(self, connections: int) -> float:
+        async def main() -> float:
+            loop = asyncio.get_running_loop()
+            listening.setblocking(False)
+            address = listening.getsockname()
+            began = perf_counter()
+            for _ in range(connections):
+                with socket.create_connection(address), (await loop.sock_accept(listening))[0]:
+                    pass
+            return perf_counter() - began
+
+        with listener() as listening:
+            return self._run(main())
+
     def udp_ping(self, turns: int, size: int) -> float:
         async def main() -> float:
             loop = asyncio.get_running_loop()
@@ -207,7 +269,20 @@ class AsyncioSockets(_OnLoop):
 
 
 class AsyncioLoop(_OnLoop):
-    """What the loop has beside I/O."""
+    """What the loop has beside I/O on sockets and pipes."""
+
+    def spawns(self, children: int) -> float:
+        async def main() -> float:
+            began = perf_counter()
+            for _ in range(children):
+                child = await asyncio.create_subprocess_exec(*CHILD, stdout=asyncio.subprocess.PIPE)
+                expect((await child.communicate())[0].strip(), 5)
+            return perf_counter() - began
+
+        return self._run(main())
+
+    def imports(self, times: int) -> float:
+        return sum(import_time("asyncio") for _ in range(times))
 
     def timers_kept(self, timers: int, pending: int) -> float:
         async def main() -> float:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import socket
+import subprocess
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 PATIENCE = 60.0  # seconds, after which a turn is taken for stuck
@@ -26,6 +28,7 @@ class Peer:
     returns how many seconds they took, without making and closing what they were done on."""
 
     name: str
+    in_this_process = True
 
     def can(self, workload: str) -> bool:
         return hasattr(self, workload)
@@ -45,6 +48,57 @@ def tcp_connection() -> Iterator[tuple[socket.socket, socket.socket]]:
         for end in (near, far):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield near, far
+
+
+@contextlib.contextmanager
+def tcp_connections(count: int) -> Iterator[list[tuple[socket.socket, socket.socket]]]:
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(tcp_connection()) for _ in range(count)]
+
+
+def shares(total: int, parts: int) -> list[int]:
+    """Of each of so many, which are together the total."""
+    return [total // parts + (number < total % parts) for number in range(parts)]
+
+
+@contextlib.contextmanager
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening
+
+
+def import_time(package: str) -> float:
+    program = f"from time import perf_counter as now; began = now(); import {package}; print(now() - began)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True, timeout=PATIENCE
+    )
+    return float(done.stdout)
+
+
+class Waker:
+    """A thread that sends a byte, again and again, each time that a receiver waits for it."""
+
+    def __init__(self, end: socket.socket, turns: int) -> None:
+        self.sent_at = 0.0
+        self._end = end
+        self._turns = turns
+        self._waiting = threading.Semaphore(0)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def begun(self) -> None:
+        """The receiver is about to wait."""
+        self._waiting.release()
+
+    def _run(self) -> None:
+        for _ in range(self._turns):
+            self._waiting.acquire()
+            sleep(0.001)  # until it sleeps
+            self.sent_at = perf_counter()
+            self._end.send(b"x")
+
+
+CHILD = ["cmd.exe", "/c", "echo hello"]
 
 
 @contextlib.contextmanager

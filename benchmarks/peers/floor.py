@@ -11,19 +11,22 @@ from .base import PATIENCE, Peer
 
 
 class Floor(Peer):
-    name = "plain C"
+    in_this_process = False
+
+    def __init__(self, name: str, suffix: str = "") -> None:
+        self.name = name
+        self._suffix = suffix
 
     def can(self, workload: str) -> bool:
-        return _program(workload).exists()
+        return self._program(workload).exists()
 
     def run(self, workload: str, operations: int, **parameters: Any) -> float:
-        command = [_program(workload), str(operations), *map(str, parameters.values())]
+        command = [self._program(workload), str(operations), *map(str, parameters.values())]
         # Not capture_output: its threads would be this process's business while the program runs.
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=PATIENCE)
         if done.returncode:
             raise OSError(done.stdout.strip() or f"exit code {done.returncode}")
         return float(done.stdout)
 
-
-def _program(workload: str) -> Path:
-    return Path(os.environ.get("TPIO_BENCH_FLOOR", ".")) / f"{workload}.exe"
+    def _program(self, workload: str) -> Path:
+        return Path(os.environ.get("TPIO_BENCH_FLOOR", ".")) / f"{workload}{self._suffix}.exe"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import _winapi
 import contextlib
 import os
+import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,14 +14,17 @@ from time import perf_counter
 
 from ..rows import make_file, new_files, parts_of_file, places
 from .base import (
+    CHILD,
     PATIENCE,
     THREADS,
     Countdown,
     Peer,
     Receiver,
+    Waker,
     events,
     expect,
     in_threads,
+    listener,
     set_event,
     submit_and_wait,
     tcp_connection,
@@ -37,6 +42,31 @@ class BlockingThreads(Peer):
     def tcp_ping(self, turns: int, size: int) -> float:
         with tcp_connection() as (near, far):
             return _ping((near.recv, near.sendall), (far.recv, far.sendall), turns, size)
+
+    def wake_ups(self, turns: int) -> float:
+        with tcp_connection() as (near, far):
+            waker = Waker(far, turns)
+            took = 0.0
+            for _ in range(turns):
+                waker.begun()
+                near.recv(1)
+                took += perf_counter() - waker.sent_at
+            return took
+
+    def accepts(self, connections: int) -> float:
+        with listener() as listening:
+            address = listening.getsockname()
+            began = perf_counter()
+            for _ in range(connections):
+                with socket.create_connection(address), listening.accept()[0]:
+                    pass
+            return perf_counter() - began
+
+    def spawns(self, children: int) -> float:
+        began = perf_counter()
+        for _ in range(children):
+            expect(subprocess.run(CHILD, stdout=subprocess.PIPE, check=True).stdout.strip(), 5)
+        return perf_counter() - began
 
     def pipe_ping(self, turns: int, size: int) -> float:
         with _pipe() as (near_read, far_write), _pipe() as (far_read, near_write):

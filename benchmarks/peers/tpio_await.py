@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+from collections.abc import Coroutine
+from time import perf_counter
 from typing import Any
 
 import tpio
 
 from ..rows import places
 from .asyncio_loops import _OnLoop, timed
-from .base import expect
+from .base import CHILD, Waker, expect, listener, shares, tcp_connection
 from .tpio_ends import End, pipe_ends, tcp_ends, udp_sockets
 
 
@@ -16,6 +20,56 @@ class TpioAwait(_OnLoop):
     def tcp_ping(self, turns: int, size: int) -> float:
         with tcp_ends() as (near, far):
             return self._run(_ping(near, far, turns, size))
+
+    def pings(self, turns: int, size: int, connections: int) -> float:
+        async def main() -> float:
+            halves = [
+                half
+                for (near, far), share in zip(ends, shares(turns, connections), strict=True)
+                for half in _halves(near, far, share, size)
+            ]
+            return await timed(*halves)
+
+        with contextlib.ExitStack() as stack:
+            ends = [stack.enter_context(tcp_ends()) for _ in range(connections)]
+            return self._run(main())
+
+    def wake_ups(self, turns: int) -> float:
+        async def main() -> float:
+            waker = Waker(far, turns)
+            took = 0.0
+            for _ in range(turns):
+                future = end.recv(1)
+                waker.begun()
+                await future
+                took += perf_counter() - waker.sent_at
+            return took
+
+        with tcp_connection() as (near, far), tpio.Socket(sock=near) as end:
+            return self._run(main())
+
+    def accepts(self, connections: int) -> float:
+        async def main() -> float:
+            address = ours.getsockname()
+            began = perf_counter()
+            for _ in range(connections):
+                accepting = ours.accept()
+                with socket.create_connection(address), (await accepting)[0]:
+                    pass
+            return perf_counter() - began
+
+        with listener() as listening, tpio.Socket(sock=listening) as ours:
+            return self._run(main())
+
+    def spawns(self, children: int) -> float:
+        async def main() -> float:
+            began = perf_counter()
+            for _ in range(children):
+                child = tpio.spawn(CHILD, stdout=tpio.PIPE)
+                expect((await child.communicate())[0].strip(), 5)
+            return perf_counter() - began
+
+        return self._run(main())
 
     def pipe_ping(self, turns: int, size: int) -> float:
         with pipe_ends() as (near, far):
@@ -62,7 +116,7 @@ class TpioAwait(_OnLoop):
             return self._run(timed(call(near, far.getsockname()), answer(far)))
 
 
-async def _ping(near: End, far: End, turns: int, size: int) -> float:
+def _halves(near: End, far: End, turns: int, size: int) -> tuple[Coroutine[Any, Any, None], Coroutine[Any, Any, None]]:
     async def call() -> None:
         reader, writer = near
         message = bytes(size)
@@ -77,4 +131,8 @@ async def _ping(near: End, far: End, turns: int, size: int) -> float:
             expect(received, size)
             await writer.write(received)
 
-    return await timed(call(), answer())
+    return call(), answer()
+
+
+async def _ping(near: End, far: End, turns: int, size: int) -> float:
+    return await timed(*_halves(near, far, turns, size))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
 from time import perf_counter
@@ -17,10 +19,12 @@ from .base import (
     Countdown,
     Peer,
     Receiver,
+    Waker,
     events,
     expect,
     nothing,
     set_event,
+    shares,
     tcp_connection,
     waves,
 )
@@ -33,6 +37,18 @@ class TpioCallbacks(Peer):
     def tcp_ping(self, turns: int, size: int) -> float:
         with tcp_ends() as (near, far):
             return _ping(near, far, turns, size)
+
+    def pings(self, turns: int, size: int, connections: int) -> float:
+        with contextlib.ExitStack() as stack:
+            chains: list[_Chain] = []
+            for share in shares(turns, connections):
+                near, far = stack.enter_context(tcp_ends())
+                chains += [_Answer(far, share, size), _Call(near, share, size)]
+            return _until_done(*chains)
+
+    def wake_ups(self, turns: int) -> float:
+        with tcp_connection() as (near, far), tpio.Socket(sock=near) as end:
+            return _WakeUp.run(end, far, turns)
 
     def pipe_ping(self, turns: int, size: int) -> float:
         with pipe_ends() as (near, far):
@@ -164,6 +180,37 @@ class _Call(_Answer):
             if self.turns:
                 self.writer.write(message)
                 self.reader.read(self.size).add_done_callback(self.on_read)
+            else:
+                self.done.set_result(None)
+        except BaseException as error:
+            self.done.set_exception(error)
+
+
+class _WakeUp(_Chain):
+    def __init__(self, end: tpio.Socket, waker: Waker, turns: int) -> None:
+        super().__init__()
+        self.end = end
+        self.waker = waker
+        self.turns = turns
+        self.took = 0.0
+
+    @classmethod
+    def run(cls, end: tpio.Socket, far: socket.socket, turns: int) -> float:
+        chain = cls(end, Waker(far, turns), turns)
+        _until_done(chain)
+        return chain.took
+
+    def begin(self) -> None:
+        self.end.recv(1).add_done_callback(self.on_received)
+        self.waker.begun()
+
+    def on_received(self, future: tpio.Future[bytes]) -> None:
+        try:
+            self.took += perf_counter() - self.waker.sent_at
+            future.result()
+            self.turns -= 1
+            if self.turns:
+                self.begin()
             else:
                 self.done.set_result(None)
         except BaseException as error:

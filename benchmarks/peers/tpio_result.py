@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections import deque
 from itertools import islice
 from time import perf_counter
@@ -9,7 +10,22 @@ from time import perf_counter
 import tpio
 
 from ..rows import places
-from .base import PATIENCE, THREADS, Peer, events, expect, in_threads, set_event, submit_and_wait, waves
+from .base import (
+    CHILD,
+    PATIENCE,
+    THREADS,
+    Peer,
+    Waker,
+    events,
+    expect,
+    import_time,
+    in_threads,
+    listener,
+    set_event,
+    submit_and_wait,
+    tcp_connection,
+    waves,
+)
 from .tpio_ends import End, pipe_ends, tcp_ends, udp_sockets
 
 
@@ -19,6 +35,37 @@ class TpioResult(Peer):
     def tcp_ping(self, turns: int, size: int) -> float:
         with tcp_ends() as (near, far):
             return _ping(near, far, turns, size)
+
+    def wake_ups(self, turns: int) -> float:
+        with tcp_connection() as (near, far), tpio.Socket(sock=near) as end:
+            waker = Waker(far, turns)
+            took = 0.0
+            for _ in range(turns):
+                future = end.recv(1)
+                waker.begun()
+                future.result(PATIENCE)
+                took += perf_counter() - waker.sent_at
+            return took
+
+    def accepts(self, connections: int) -> float:
+        with listener() as listening, tpio.Socket(sock=listening) as ours:
+            address = ours.getsockname()
+            began = perf_counter()
+            for _ in range(connections):
+                accepting = ours.accept()
+                with socket.create_connection(address), accepting.result(PATIENCE)[0]:
+                    pass
+            return perf_counter() - began
+
+    def spawns(self, children: int) -> float:
+        began = perf_counter()
+        for _ in range(children):
+            child = tpio.spawn(CHILD, stdout=tpio.PIPE)
+            expect(child.communicate().result(PATIENCE)[0].strip(), 5)
+        return perf_counter() - began
+
+    def imports(self, times: int) -> float:
+        return sum(import_time("tpio") for _ in range(times))
 
     def pipe_ping(self, turns: int, size: int) -> float:
         with pipe_ends() as (near, far):
