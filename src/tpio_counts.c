@@ -1,11 +1,9 @@
 /* tpio_counts.c: what operations cost. Nothing of it is in an ordinary build: see tpio_counts.h. */
-#include "tpio_core.h"
+#include "tpio_internal.h"
 
 #ifdef TPIO_COUNTS
 
 #include <string.h>
-
-#include "tpio_counts.h"
 
 #undef malloc
 #undef realloc
@@ -86,6 +84,12 @@ __declspec(dllexport) const volatile LONG *tpio_counts_end(void)
 __declspec(dllexport) const char *tpio_counts_names(void)
 {
     return counts__names;
+}
+
+/* Bytes of the core's memory for each handle; what the system needs for its own is not known. */
+__declspec(dllexport) size_t tpio_counts_handle_size(void)
+{
+    return sizeof(tpio_handle);
 }
 
 /* A PyRefTracer: each object that is made, also one that a free list had. */

@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 import os
 import socket
-from collections import deque
 from concurrent.futures import CancelledError
 from typing import Any, overload
 
@@ -53,7 +52,7 @@ class Socket(SocketHandle):
 
     def _set_up(self, inner: socket.socket) -> None:
         self._sock = inner
-        self._given_back: deque[tuple[Socket, Address, bytes]] = deque()
+        self._given_back: list[tuple[Socket, Address, bytes]] = []  # a deque would take more than the socket
         if inner.type == socket.SOCK_DGRAM:
             _tpio.ignore_port_unreachable(inner.fileno())
 
@@ -133,7 +132,7 @@ class Socket(SocketHandle):
         return True
 
     def _accept_given_back(self, receive: int) -> Future[Any]:
-        connection, address, data = self._given_back.popleft()
+        connection, address, data = self._given_back.pop(0)
         if data:
             connection._put_back(data)
         if not receive:
@@ -300,7 +299,7 @@ class Socket(SocketHandle):
         return self._sock.getsockopt(*args)
 
     def close(self) -> None:
-        given_back, self._given_back = self._given_back, deque()
+        given_back, self._given_back = self._given_back, []
         self._sock.detach()  # the handle is ours; and from here on nobody uses its value any more
         super().close()
         for connection, _, _ in given_back:

@@ -217,7 +217,7 @@ class Proactor:
         """A client that has gone before it was accepted is passed over: it does not stop the listener."""
         handle = cast(Socket, self._reader(listener))
         if handle._given_back:
-            connection, address, _ = handle._given_back.popleft()
+            connection, address, _ = handle._given_back.pop(0)
             return self._result((cast(socket.socket, connection), address))
         candidate = self._get_accept_socket(listener.family)
 
