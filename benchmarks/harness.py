@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from .peers import Peer
 from .rows import Row
 
+CLOCK = 1 / 64  # seconds, in which processor time is counted
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -81,11 +83,13 @@ def _run(row: Row, peer: Peer, operations: int) -> float:
     gc.collect()  # not on the clock, and the next peer does not clean up behind the last
     used = time.process_time()
     took = peer.run(row.workload, operations, **row.parameters)
-    return time.process_time() - used if row.cpu else took
+    return max(time.process_time() - used, CLOCK) if row.cpu else took
 
 
 def _operations_for(row: Row, peer: Peer, seconds: float) -> int:
     """The number of operations that take about so long; warms the peer up by the way."""
+    if row.cpu:
+        seconds *= 4
     if row.operations is not None:
         _run(row, peer, max(1, row.operations // 64))
         return row.operations

@@ -6,7 +6,6 @@ from typing import Any
 
 from .harness import Outcome, Plan, Quartiles
 from .peers import FLOOR, LOOP_REFERENCES, REFERENCE
-from .rows import Row
 
 
 def heading(facts: dict[str, str], plan: Plan) -> str:
@@ -15,14 +14,18 @@ def heading(facts: dict[str, str], plan: Plan) -> str:
     return "\n".join(["# tpio benchmarks", "", *lines, ""])
 
 
-def references(row: Row) -> tuple[str, str]:
-    """The peers that the others are compared with."""
-    return LOOP_REFERENCES if row.loops else (REFERENCE, FLOOR)
+def references(outcome: Outcome) -> tuple[str, str]:
+    """The peers that the others are compared with; another of ours, and of theirs, where these do not do the workload."""
+    if outcome.row.loops:
+        return LOOP_REFERENCES
+    ours = [REFERENCE, *(peer for peer in outcome.costs if peer.startswith("tpio"))]
+    theirs = [FLOOR, *(peer for peer in reversed(outcome.costs) if not peer.startswith("tpio"))]
+    return next(filter(outcome.costs.get, ours), REFERENCE), next(filter(outcome.costs.get, theirs), FLOOR)
 
 
 def table(outcome: Outcome) -> str:
     row = outcome.row
-    one, other = references(row)
+    one, other = references(outcome)
     lines = [
         f"## {row.title}",
         "",
@@ -68,7 +71,7 @@ def as_json(facts: dict[str, str], plan: Plan, outcomes: list[Outcome]) -> dict[
                         "median": outcome.row.in_unit(Quartiles.of(costs).median),
                         "speed": {
                             other: [speed.low, speed.median, speed.high]
-                            for other in references(outcome.row)
+                            for other in references(outcome)
                             if (speed := outcome.speed(peer, other)) is not None
                         },
                     }
