@@ -48,6 +48,7 @@ cdef extern from "tpio_tls_system.h" nogil:
         const unsigned char *address
         DWORD address_size
         tpio_tls_revocation revocation
+        bint offline
         DWORD trust
         DWORD policy
         bint other_address
@@ -56,6 +57,7 @@ cdef extern from "tpio_tls_system.h" nogil:
         SECPKG_ATTR_UNIQUE_BINDINGS
         SECPKG_ATTR_ENDPOINT_BINDINGS
     const long SEC_E_ILLEGAL_MESSAGE
+    const long SEC_E_INSUFFICIENT_MEMORY
     DWORD tpio_alert_for(DWORD trust)
     bint tpio_tls_close_is_silent()
     const SecurityFunctionTableW *tpio_tls_sspi(DWORD *error)
@@ -165,6 +167,8 @@ cdef object tls_failure(tpio_tls_result result, long code):
         return TLSTruncatedError(0, "the connection ended without the peer's close_notify", None, 0)
     if result == TPIO_TLS_REFUSED:
         return TLSError(0, "the peer asks for a new handshake, which is refused within TLS 1.2", None, 0)
+    if code == SEC_E_INSUFFICIENT_MEMORY:
+        return MemoryError("no memory for TLS")
     return tls_error(code, "TLS failed")
 
 
@@ -480,7 +484,7 @@ cdef class TLSMachine:
         tpio_tls_take_undecrypted(self.native, PyBytes_AS_STRING(data), size)
         return data
 
-    def verify(self, TLSRoots roots, name, bytes address, int revocation):
+    def verify(self, TLSRoots roots, name, bytes address, int revocation, bint offline):
         """Raises CertificateVerificationError, and puts an alert out, when the peer's certificate is not good.
 
         https://learn.microsoft.com/windows/win32/api/wincrypt/nf-wincrypt-certgetcertificatechain
@@ -495,6 +499,7 @@ cdef class TLSMachine:
         wanted.address = <const unsigned char *>PyBytes_AS_STRING(address)
         wanted.address_size = <DWORD>len(address)
         wanted.revocation = <tpio_tls_revocation>revocation
+        wanted.offline = offline
         wanted.trust = wanted.policy = 0
         wanted.other_address = False
         certificate = tpio_tls_peer(self.native)

@@ -177,7 +177,10 @@ DWORD tpio_tls_store_import(const void *pfx, DWORD size, const WCHAR *password, 
     if (error != 0)
         return error;
     SetLastError(0);
-    *store = libraries.PFXImportCertStore(&blob, password, CRYPT_USER_KEYSET);
+    /* With the providers of the older kind, which are the default, Schannel fails within TLS 1.3. */
+    *store = libraries.PFXImportCertStore(&blob, password, CRYPT_USER_KEYSET | PKCS12_ALWAYS_CNG_KSP);
+    if (*store == NULL) /* keys that the newer ones do not take; and Wine, which has no others */
+        *store = libraries.PFXImportCertStore(&blob, password, CRYPT_USER_KEYSET);
     if (*store == NULL)
         return system__last_error();
     while ((each = libraries.CertEnumCertificatesInStore(*store, each)) != NULL) {
@@ -412,6 +415,8 @@ DWORD tpio_tls_verify(PCCERT_CONTEXT certificate, tpio_tls_verification *verific
     /* What a peer has forgotten to send is fetched only for a client, and from where the system's own roots say. */
     if (verification->roots != NULL || !verification->server)
         flags |= CERT_CHAIN_DISABLE_AIA;
+    if (verification->offline)
+        flags |= CERT_CHAIN_CACHE_ONLY_URL_RETRIEVAL;
     if (verification->revocation != TPIO_TLS_REVOCATION_OFF)
         flags |= CERT_CHAIN_REVOCATION_CHECK_CHAIN_EXCLUDE_ROOT;
     if (verification->revocation == TPIO_TLS_REVOCATION_CACHED)

@@ -56,6 +56,7 @@ typedef struct tpio_tls_verification {
     const BYTE *address;      /* or the IP address that it must have, of 4 or 16 bytes */
     DWORD address_size;
     tpio_tls_revocation revocation;
+    BOOL offline;             /* nothing is fetched, so that it does not wait for the network */
     /* What was found: all zero when the certificate is good. */
     DWORD trust;              /* CERT_TRUST_* of the chain */
     DWORD policy;             /* what the policy for TLS says of chain and name: CERT_E_* */

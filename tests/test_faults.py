@@ -23,6 +23,7 @@ import pytest
 
 import support
 import tpio
+import tpio.tls
 from ends import GENERIC_READ, named_pair, pipe_name, tcp_pair
 
 _hooks = ctypes.CDLL(tpio._tpio.__file__)
@@ -440,6 +441,19 @@ def a_handle_of_somebody_else(stack):
 
 def program(code: str) -> list[str]:
     return [sys.executable, "-I", "-S", "-c", code]
+
+
+@scenario
+def tls(stack):
+    """Without a peer, whose calls would be counted too."""
+    context = tpio.tls.Context(verify=False, alpn=["http/1.1"])
+    machine = context._machine("localhost")
+    assert not machine.handshake()
+    assert bytes(machine.take_output())
+    with memoryview(machine.input) as room:
+        room[:3] = b"\x16\x03\x03"
+    machine.received(3)
+    assert not machine.handshake()
 
 
 @scenario

@@ -24,6 +24,7 @@ from concurrent.futures import CancelledError
 from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
 import tpio
+import tpio.tls
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -320,6 +321,16 @@ def check_udp(timed: Clock) -> None:
             expect(timed(turn, message), (message, here.getsockname()))
 
 
+def check_tls(timed: Clock) -> None:
+    """The system has TLS: it begins a handshake, as far as one can without a peer."""
+    context = tpio.tls.Context()
+    for _ in range(20):
+        machine = context._machine("localhost")
+        expect(timed(machine.handshake), False)
+        output = machine.take_output()
+        expect(bytes(output or b"")[:1], b"\x16")  # a record of the handshake
+
+
 def check_buffers(timed: Clock) -> None:
     with tpio.listen(("127.0.0.1", 0)) as listener:
         accepting = listener.accept()
@@ -487,6 +498,7 @@ ROWS: dict[str, Callable[[Clock], None]] = {
     "AF_UNIX": check_unix,
     "UDP": check_udp,
     "name looked up": check_name,
+    "TLS begun": check_tls,
     "many buffers": check_buffers,
     "file at offsets": check_file,
     "many parts of a file": check_parts,

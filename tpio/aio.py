@@ -31,8 +31,10 @@ from . import _files, _pipes, _tpio, _transports
 from ._blocking import BlockingFile, blocking_file_of
 from ._pipe_streams import PipeServer, open_pipe, serve_pipe
 from ._sockets import GONE, Socket
+from ._ssl_object import Disguise
 from ._tpio import Future, Handle, ProactorInbox, Sink, default_pool
 from ._verbs import handle_of
+from .tls import Context
 
 __all__ = ["EventLoop", "PipeServer", "Proactor", "open_file", "open_pipe", "run", "serve_pipe"]
 
@@ -361,6 +363,12 @@ class EventLoop(asyncio.ProactorEventLoop):
         tls = sslproto.SSLProtocol(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
         _transports.SocketTransport(self, rawsock, tls, extra=extra, server=server)
         return tls._app_transport
+
+    async def start_tls(self, transport: Any, protocol: Any, sslcontext: Any, **options: Any) -> Any:
+        """As asyncio's; the context may also be a tpio.tls.Context."""
+        if isinstance(sslcontext, Context):
+            sslcontext = Disguise(sslcontext)
+        return await super().start_tls(transport, protocol, sslcontext, **options)
 
     def _make_datagram_transport(
         self, sock: Any, protocol: Any, address: Any = None, waiter: Any = None, extra: Any = None

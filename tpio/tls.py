@@ -10,6 +10,7 @@ See docs/tls.md.
 from __future__ import annotations
 
 import enum
+import io
 import ipaddress
 import os
 import struct
@@ -154,6 +155,8 @@ class Context:
         self.maximum_version = None if maximum_version is None else Version(maximum_version)
         if self.maximum_version is not None and self.maximum_version < self.minimum_version:
             raise ValueError("the maximum version is below the minimum")
+        if isinstance(alpn, (str, bytes)):
+            raise TypeError("alpn is a list of names")
         self.alpn = tuple(alpn)
         self._protocols = _alpn_list(self.alpn)
         self._revocation = _REVOCATION[revocation]
@@ -184,6 +187,39 @@ class Context:
                 identity = None if self.certificate is None else self.certificate._identity
                 self._credentials = _tpio.TLSCredentials(self.server, allowed, newest, identity)
             return self._credentials
+
+    def _machine(self, hostname: str | None) -> _tpio.TLSMachine:
+        """For one connection. May block."""
+        target = None if self.server else _names(hostname)[1]
+        mutual = self.server and self.verify
+        return _tpio.TLSMachine(self._acquire(), mutual=mutual, target=target, protocols=self._protocols)
+
+    def _check(self, machine: _tpio.TLSMachine, hostname: str | None, *, offline: bool = False) -> None:
+        """Is what the handshake has brought good? May block, unless it is to be offline: then nothing is fetched."""
+        version = _version_of(machine)
+        if (
+            not self.minimum_version <= version <= (self.maximum_version or version)
+        ):  # not every system heeds its limits
+            raise TLSError(0, f"{version.name} was agreed on, which the context does not allow", None, 0)
+        if self.verify:
+            name, _, address = _names(hostname) if self.check_hostname else (None, None, b"")
+            machine.verify(self._roots, name, address, self._revocation, offline)
+
+    def wrap_bio(
+        self,
+        incoming: Any,
+        outgoing: Any,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        session: Any = None,
+    ) -> Any:
+        """As ssl.SSLContext.wrap_bio: what asyncio asks a context for. So this one can be the `ssl` of
+        `loop.create_connection`, `asyncio.open_connection` and `start_server`, on every loop; and on tpio.aio's that of
+        `start_tls`. The loop's thread does the work, and for its sake nothing is fetched over the network. Errors are
+        ssl.SSLError as well as TLSError."""
+        from ._ssl_object import SSLObject
+
+        return SSLObject(self, incoming, outgoing, server_side, server_hostname)
 
 
 def _alpn_list(names: tuple[str, ...]) -> bytes:
@@ -262,28 +298,13 @@ class TLSStream:
     def _connect(self) -> Steps[TLSStream]:
         try:
             yield self._transport.pool
-            context = self._context
-            name, target, address = _names(self._hostname) if not context.server else (None, None, b"")
-            self._machine = machine = _tpio.TLSMachine(
-                context._acquire(),
-                mutual=context.server and context.verify,
-                target=target,
-                protocols=context._protocols,
-            )
+            self._machine = machine = self._context._machine(self._hostname)
             while True:
                 failure = done = None
                 try:
                     done = machine.handshake()
                     if done:
-                        self._check_version()
-                        if context.verify:
-                            checked = context.check_hostname
-                            machine.verify(
-                                context._roots,
-                                name if checked else None,
-                                address if checked else b"",
-                                context._revocation,
-                            )
+                        self._context._check(machine, self._hostname)
                 except TLSError as error:
                     failure = error
                 try:
@@ -300,13 +321,6 @@ class TLSStream:
         except BaseException:
             self._transport.close()
             raise
-
-    def _check_version(self) -> None:
-        """Not every system heeds what it is told about versions."""
-        version = self._number
-        context = self._context
-        if not context.minimum_version <= version <= (context.maximum_version or version):
-            raise TLSError(0, f"{self.version} was agreed on, which the context does not allow", None, 0)
 
     # ---- bytes
 
@@ -381,7 +395,7 @@ class TLSStream:
             view.release()
             return _tpio.done_future_of(0)
         future = self._read_view(view)
-        future._on_give_back = lambda count: self._give_back(bytes(memoryview(buffer).cast("B")[:count]))
+        future._on_give_back = lambda count: self._give_back(memoryview(buffer).tobytes()[:count])
         return future
 
     @steps
@@ -423,8 +437,7 @@ class TLSStream:
     def _kept_into(self, view: memoryview) -> int | None:
         data = self._kept(view.nbytes)
         assert data is not None
-        view.cast("B")[: len(data)] = data
-        return len(data)
+        return io.BytesIO(data).readinto(view)  # whatever its format: a ctypes structure's cannot be cast
 
     def write(self, data: Any) -> Future[int]:
         """Writes the whole of a bytes-like object, which must not change until the future ends. Future of the number of
@@ -531,17 +544,9 @@ class TLSStream:
         return self._hostname
 
     @property
-    def _number(self) -> Version:
-        protocol = self._machine.protocol
-        for version, bits in _PROTOCOLS.items():
-            if protocol & (bits[0] | bits[1]):
-                return version
-        raise TLSError(0, f"the system speaks a protocol that is not known here: {protocol:#x}", None, 0)
-
-    @property
     def version(self) -> str:
         """As ssl has it: "TLSv1.2"."""
-        return self._number.name.replace("_", ".")
+        return _version_of(self._machine).name.replace("_", ".")
 
     @property
     def cipher(self) -> tuple[str, str, int]:
@@ -590,14 +595,33 @@ class TLSListener:
         self.listener = listener
         self.context = context
         self._timeout = _tpio.timeout_seconds(handshake_timeout)
+        self._given_back: deque[Any] = deque()
 
-    @steps
-    def accept(self) -> Steps[Any]:
+    def accept(self) -> Future[Any]:
         """The next connection with which TLS can be spoken: (TLSStream, address), of a pipe a TLSStream. A client that
         fails, or takes longer than the time limit, is passed over; have several accepts under way, so that nobody waits
         for a slow one."""
+        if self._given_back:
+            return _tpio.done_future_of(self._given_back.popleft())
+        future = self._accept()
+        future._on_give_back = self._give_back
+        return future
+
+    def _give_back(self, accepted: Any) -> bool:
+        """What a cancelled await had accepted; the next accept gets it."""
+        self._given_back.append(accepted)
+        return True
+
+    @steps
+    def _accept(self) -> Steps[Any]:
         while True:
-            accepted = yield self.listener.accept()
+            step = self.listener.accept()
+            try:
+                accepted = yield step
+            except CancelledError:
+                if step.done() and not step.cancelled() and step.exception() is None:  # it was faster
+                    self.listener._give_back(step.result())
+                raise
             connection = accepted[0] if isinstance(accepted, tuple) else accepted
             try:
                 stream = yield wrap(connection, self.context, timeout=self._timeout)
@@ -620,14 +644,25 @@ class TLSListener:
         return bool(self.listener.closed)
 
     def close(self) -> None:
-        """Closes the listener; connections stay."""
+        """Closes the listener; connections that were accepted stay."""
         self.listener.close()
+        while self._given_back:
+            given = self._given_back.popleft()
+            (given[0] if isinstance(given, tuple) else given).close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+
+def _version_of(machine: _tpio.TLSMachine) -> Version:
+    protocol = machine.protocol
+    for version, bits in _PROTOCOLS.items():
+        if protocol & (bits[0] | bits[1]):
+            return version
+    raise TLSError(0, f"the system speaks a protocol that is not known here: {protocol:#x}", None, 0)
 
 
 # ---- names
@@ -679,7 +714,7 @@ def wrap(
     """TLS over what is connected: a tpio.Socket or Pipe, or a socket.socket. The context says which side it is on.
 
     server_hostname: of a client whose context checks it. timeout: seconds for the handshake (TimeoutError). When that
-    fails, or is cancelled, the handle is closed.
+    fails, or is cancelled, the handle is closed; a socket.socket stays its owner's to close.
     """
     context = _default_context() if context is None else context
     _check_context(context, server=isinstance(context, Context) and context.server)
