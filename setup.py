@@ -28,7 +28,14 @@ extension = Extension(
     sources=["src/_tpio.pyx", *sorted(path.as_posix() for path in Path("src").glob("tpio_*.c"))],
     include_dirs=["src", "tpio/include"],
     libraries=["ws2_32", "mswsock", "advapi32", "ntdll", "synchronization"],
-    define_macros=[("WIN32_LEAN_AND_MEAN", None), ("_WIN32_WINNT", "0x0A00"), ("NOMINMAX", None), ("UNICODE", None)],
+    define_macros=[
+        ("WIN32_LEAN_AND_MEAN", None),
+        ("_WIN32_WINNT", "0x0A00"),
+        ("NOMINMAX", None),
+        ("UNICODE", None),
+        # Cython 3.3.1's shortcut for calls of classes lets go of arguments that it has not got yet when memory runs out.
+        ("CYTHON_VECTORCALL_TPNEW", "0"),
+    ],
 )
 
 setup(

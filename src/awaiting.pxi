@@ -7,8 +7,8 @@
 # Cancel. A cancelled task goes on waiting until the operation has ended, as the system decides that. If the operation won
 # the race, what it brought goes back to its handle for the next read or accept; the task is cancelled all the same.
 
-cdef list touched = []        # inboxes that have something and whose loops are to be woken after the batch
-cdef bint gathering = False   # a batch is being delivered; both under the GIL
+cdef LoopInbox touched = None  # inboxes that have something and whose loops are to be woken after the batch, linked
+cdef bint gathering = False    # a batch is being delivered; both under the GIL
 
 
 cdef object make_awaiter(FutureBase future):
@@ -28,6 +28,7 @@ cdef class Awaiter:
     cdef object context
     cdef object message
     cdef bint cancelled
+    cdef Awaiter next_arrived    # in its inbox
     cdef public object _asyncio_future_blocking
 
     def __iter__(self):
@@ -165,7 +166,6 @@ cdef LoopInbox inbox_of(object loop):
     else:
         inbox = LoopInbox.__new__(LoopInbox)
         inbox.loop_ref = ref(loop)
-        inbox.arrived = []
         inbox.lock = threading.RLock()  # a finalizer that runs inside may end a future
         try:
             loop._tpio_inbox = inbox
@@ -184,32 +184,65 @@ cdef bint is_inbox_of(object found, object loop):
 cdef class LoopInbox:
     cdef object loop_ref         # weak: an inbox does not keep its loop
     cdef object lock             # for wake()
-    cdef list arrived
+    cdef Awaiter first           # what has arrived, linked: that an operation has ended is told without memory
+    cdef Awaiter last
+    cdef LoopInbox next_touched
     cdef bint woken              # drain() is scheduled
     cdef object __weakref__
 
     cdef int put(self, Awaiter awaiter) except -1:
+        global touched
         cdef bint wake
         with cython.critical_section(self):
-            self.arrived.append(awaiter)
+            if self.last is None:
+                self.first = awaiter
+            else:
+                self.last.next_arrived = awaiter
+            self.last = awaiter
             wake = not self.woken
             self.woken = True
         if wake:
             if gathering:
-                touched.append(self)
+                self.next_touched = touched
+                touched = self
             else:
-                self.wake()
+                self.wake_or_report()
         return 0
 
+    cdef void wake_or_report(self) noexcept:
+        try:
+            self.wake()
+        except BaseException as error:
+            report_unraisable(error, self)
+
+    cdef Awaiter take(self):
+        """All that has arrived, oldest first."""
+        cdef Awaiter first
+        with cython.critical_section(self):
+            first = self.first
+            self.first = self.last = None
+            self.woken = False
+        return first
+
     cdef int wake(self) except -1:
+        cdef int tries = 0
         loop = self.loop_ref()
         try:
-            if loop is not None:
-                # One thread at a time: a loop is woken through a non-blocking socket, and Wine lets one of two concurrent
-                # sends on that fail, which asyncio takes for a wake-up that is under way.
-                with self.lock:
-                    loop.call_soon_threadsafe(self.drain)
-                return 0
+            while loop is not None:
+                try:
+                    # One thread at a time: a loop is woken through a non-blocking socket, and Wine lets one of two
+                    # concurrent sends on that fail, which asyncio takes for a wake-up that is under way.
+                    with self.lock:
+                        loop.call_soon_threadsafe(self.drain)
+                    return 0
+                except MemoryError:
+                    tries += 1
+                    if tries == WAKE_TRIES:
+                        with cython.critical_section(self):
+                            self.woken = False  # what arrives next tries again
+                        raise
+                with nogil:
+                    Sleep(tries)
         except RuntimeError:
             pass
         self.forget()
@@ -217,31 +250,38 @@ cdef class LoopInbox:
 
     cdef void forget(self) noexcept:
         """The loop is closed: nobody is left to be told."""
-        cdef list arrived
-        with cython.critical_section(self):
-            arrived = self.arrived  # dropped outside: that may run anything
-            self.arrived = []
-            self.woken = False
+        drop_chain(self.take())
 
     def drain(self):
         """On the loop's thread: resumes the tasks, each in its own context."""
-        cdef Awaiter awaiter
-        cdef list arrived
-        with cython.critical_section(self):
-            arrived = self.arrived
-            self.arrived = []
-            self.woken = False
-        arrived.reverse()
+        cdef Awaiter awaiter, left = self.take()
         try:
-            while arrived:
-                awaiter = arrived.pop()
+            while left is not None:
+                awaiter = left
+                left = awaiter.next_arrived
+                awaiter.next_arrived = None
                 awaiter.context.run(awaiter.callback, awaiter)
         finally:
-            if arrived:  # KeyboardInterrupt or SystemExit in a task: the others are resumed all the same
+            if left is not None:  # KeyboardInterrupt or SystemExit in a task: the others are resumed all the same
                 loop = self.loop_ref()
-                while arrived:
-                    awaiter = arrived.pop()
+                while left is not None:
+                    awaiter = left
+                    left = awaiter.next_arrived
+                    awaiter.next_arrived = None
                     loop.call_soon(awaiter.callback, awaiter, context=awaiter.context)
+
+
+cdef enum:
+    WAKE_TRIES = 20  # 200 ms
+
+
+cdef void drop_chain(Awaiter first) noexcept:
+    """One by one: a long chain that goes as a whole would use up the stack."""
+    cdef Awaiter following
+    while first is not None:
+        following = first.next_arrived
+        first.next_arrived = None
+        first = following
 
 
 cdef void gather_wake_ups() noexcept:
@@ -251,10 +291,12 @@ cdef void gather_wake_ups() noexcept:
 
 
 cdef int wake_loops() except -1:
-    global gathering
+    global gathering, touched
     cdef LoopInbox inbox
     gathering = False
-    while touched:
-        inbox = touched.pop()
-        inbox.wake()
+    while touched is not None:
+        inbox = touched
+        touched = inbox.next_touched
+        inbox.next_touched = None
+        inbox.wake_or_report()
     return 0

@@ -333,7 +333,7 @@ cdef void __stdcall on_handed_over(void *instance, void *context) noexcept nogil
         begin_callback(instance)
         core.tpio_callback_may_block(instance)
         with gil:
-            run_handed_over(<object>context)
+            run_handed_over((<tuple>context)[0], (<tuple>context)[1])
             Py_DECREF(<object>context)
         end_callback()
         leave_python()
@@ -342,25 +342,28 @@ cdef void __stdcall on_handed_over(void *instance, void *context) noexcept nogil
 cdef object _CONCLUDE = object()
 
 
-cdef void run_handed_over(tuple what) noexcept:
-    cdef FutureBase future = <FutureBase>what[0]
-    if what[1] is _CONCLUDE:
+cdef void run_handed_over(FutureBase future, object callback) noexcept:
+    if callback is _CONCLUDE:
         future.conclude()
         if future.state >= CANCELLED:  # else it has been submitted anew
             future.run_callbacks()
-    elif what[1] is None:
+    elif callback is None:
         future.run_callbacks()
     else:
-        future.run_callback(what[1])
+        future.run_callback(callback)
 
 
 cdef void hand_over(FutureBase future, object callback) noexcept:
     """A callback of a future that is done, or all of them (None), or its end (_CONCLUDE), on another thread."""
-    what = (future, callback)
+    try:
+        what = (future, callback)
+    except MemoryError:
+        run_handed_over(future, callback)
+        return
     Py_INCREF(what)
     if not TrySubmitThreadpoolCallback(<void *>on_handed_over, <PyObject *>what, NULL):
         Py_DECREF(what)
-        run_handed_over(what)
+        run_handed_over(future, callback)
 
 
 watch_timer = CreateThreadpoolTimer(<void *>on_watch, NULL, NULL)

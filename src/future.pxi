@@ -320,8 +320,12 @@ cdef class FutureBase:
                         self.blocked = blocked.next
                         signal_blocked(blocked)
             if unwanted:  # the only await was cancelled at the last moment
-                given_back = self.give_back(self.handle, value)
                 self.abandoned = False
+                try:
+                    given_back = self.give_back(self.handle, value)
+                except BaseException as error:  # no memory
+                    state = FAILED
+                    value = error
                 if given_back:
                     state = CANCELLED
                     value = None
@@ -332,10 +336,14 @@ cdef class FutureBase:
             condition = asked_for
             condition.acquire()
         if condition is not None:
-            if not ended:
-                self._tell_waiters()
-                condition.notify_all()
-            condition.release()
+            try:
+                if not ended:
+                    self._tell_waiters()
+                    condition.notify_all()
+            except BaseException as error:  # no memory: the future has ended all the same
+                report_unraisable(error, self)
+            finally:
+                condition.release()
         if ended:
             return given_back
         if self.impatient:
@@ -393,10 +401,11 @@ cdef class FutureBase:
                 self.callbacks = None
             if callbacks is None:
                 return
-            if type(callbacks) is not list:
-                callbacks = (callbacks,)
-            for callback in callbacks:
-                self.run_callback(callback)
+            if type(callbacks) is list:
+                for callback in callbacks:
+                    self.run_callback(callback)
+            else:
+                self.run_callback(callbacks)
 
     cdef void run_callback(self, object callback) noexcept:
         try:

@@ -96,9 +96,10 @@ cdef class PoolBase:
         self.require_open()
         if self.shut:
             raise RuntimeError("cannot schedule new futures after shutdown")
+        what = (fn, args, kwargs)
         future = self.launch(WORK)
         future.op.complete = on_work
-        future.extra = (fn, args, kwargs)
+        future.extra = what
         InterlockedIncrement(&self.functions)
         return future.started(core.tpio_work(&future.op, self.native))
 

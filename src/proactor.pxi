@@ -74,7 +74,6 @@ cdef class ProactorInbox(LoopInbox):
     cdef bint closed
 
     def __cinit__(self):
-        self.arrived = []
         self.urgent = []
         self.port = new_port()
         if self.port == NULL:
@@ -108,7 +107,7 @@ cdef class ProactorInbox(LoopInbox):
             wake_port(self.port)
 
     cdef void conclude(self) noexcept:
-        """Ends the futures whose operations have come to the port; their Sinks are then in `arrived`. Any thread."""
+        """Ends the futures whose operations have come to the port; their Sinks have then arrived. Any thread."""
         conclude_port(self.port)
 
     cdef int await_port(self, DWORD milliseconds, bint heed_kicks) except -1:
@@ -151,13 +150,14 @@ cdef class ProactorInbox(LoopInbox):
     def select(self, timeout):
         """Waits at most `timeout` seconds (None: for ever) and returns the Sinks that have come, oldest first. Reacts to
         Ctrl-C in the main thread."""
-        cdef list arrived
+        cdef list arrived = []
+        cdef Awaiter each
         if timeout is not None and timeout < 0:
             raise ValueError("negative timeout")
         self.conclude()
         if self.urgent and timeout is not None and timeout <= 0:
             self.await_overdue()
-        elif not self.woken and not self.arrived:
+        elif not self.woken and self.first is None:
             if timeout is None:
                 self.await_port(INFINITE, True)
             elif timeout > 0:
@@ -165,9 +165,12 @@ cdef class ProactorInbox(LoopInbox):
             self.conclude()
         with cython.critical_section(self):
             self.woken = False
-            arrived = self.arrived
-            if arrived:
-                self.arrived = []
+            each = self.first
+            while each is not None:
+                arrived.append(each)  # without memory they stay for the next time
+                each = each.next_arrived
+            each, self.first, self.last = self.first, None, None
+        drop_chain(each)
         if arrived:
             self.resume_tasks(arrived)
         return arrived

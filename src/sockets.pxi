@@ -256,9 +256,10 @@ cdef class SocketHandle(Handle):
         cdef int size
         cdef FutureBase future
         pack_address(family, address, &name, &size)
+        packed = PyBytes_FromStringAndSize(<char *>&name, size)
         future = self.begin(CUSTOM)
         future.extra = finish
-        future.buffer = PyBytes_FromStringAndSize(<char *>&name, size)  # as long as the operation
+        future.buffer = packed  # as long as the operation
         future.submitted = True
         Py_INCREF(future)  # the system's
         return future.started(core.tpio_connect(&future.op, self.native,
@@ -380,8 +381,12 @@ cdef class SocketHandle(Handle):
                 list.fill(error.data)
                 return failed_future(error)
         future = self.begin(SCATTERED if writable else COUNT)
-        if not writable and self.is_too_long(future, list.total):
-            return future
+        try:
+            if not writable and self.is_too_long(future, list.total):
+                return future
+        except BaseException:
+            future.settle(CANCELLED, None)
+            raise
         future.extra = list  # as long as the operation
         future.submitted = True
         Py_INCREF(future)  # the system's

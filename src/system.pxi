@@ -602,8 +602,9 @@ cdef class FileHandle(Handle):
         check_range(offset, length)
         start = offset
         count = length
+        range = (offset, length)
         future = self.begin(LOCKED)
-        future.name = (offset, length)
+        future.name = range
         future.submitted = True
         Py_INCREF(future)  # the system's
         with nogil:

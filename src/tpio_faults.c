@@ -3,6 +3,7 @@
 
 #ifdef TPIO_FAULTS
 
+#include <stdint.h>
 #include <string.h>
 
 #include "tpio_faults.h"
@@ -70,6 +71,128 @@ __declspec(dllexport) const char *tpio_faults_function(void)
 __declspec(dllexport) unsigned tpio_faults_error(void)
 {
     return faults__error;
+}
+
+/* ---- Python's own memory ------------------------------------------------------------------------------------------ */
+
+/* As Python's PyMemAllocatorEx, which this file does not know. */
+typedef struct faults__allocator {
+    void *context;
+    void *(*malloc_)(void *context, size_t size);
+    void *(*calloc_)(void *context, size_t count, size_t size);
+    void *(*realloc_)(void *context, void *block, size_t size);
+    void (*free_)(void *context, void *block);
+} faults__allocator;
+
+static faults__allocator faults__python[2]; /* of the domains for memory and for objects, before they were wrapped */
+static volatile LONG faults__memory_nth;    /* 0: none */
+static volatile LONG faults__memory_calls = -1;
+static volatile DWORD faults__memory_thread;
+static volatile BOOL faults__memory_elsewhere;
+
+/* Functions of Python's that do not survive it when they get no memory. */
+static struct {
+    uintptr_t beginning;
+    int depth; /* so near to the allocation, in calls */
+} faults__frail[8];
+static int faults__frail_count;
+
+enum { FAULTS__DEPTH = 24 };
+
+/* Where the function begins that the address is in; 0: nobody knows. */
+static uintptr_t faults__beginning(uintptr_t address)
+{
+    DWORD64 base;
+    RUNTIME_FUNCTION *function = RtlLookupFunctionEntry(address, &base, NULL);
+
+    if (function == NULL)
+        return 0;
+#ifdef _M_AMD64
+    /* Compilers put the parts of a function that seldom run elsewhere: those lead back to the first. */
+    for (;;) {
+        const BYTE *unwind = (const BYTE *)(base + function->UnwindData);
+
+        if (!((unwind[0] >> 3) & UNW_FLAG_CHAININFO))
+            break;
+        function = (RUNTIME_FUNCTION *)(unwind + 4 + 2 * ((unwind[2] + 1) & ~1));
+    }
+#endif
+    return (uintptr_t)(base + function->BeginAddress);
+}
+
+static BOOL faults__in_frail(void)
+{
+    void *frames[FAULTS__DEPTH];
+    int i, j, count = RtlCaptureStackBackTrace(1, FAULTS__DEPTH, frames, NULL);
+
+    for (i = 0; i < count; i++) {
+        uintptr_t beginning = faults__beginning((uintptr_t)frames[i]);
+
+        for (j = 0; j < faults__frail_count; j++)
+            if (i < faults__frail[j].depth && beginning == faults__frail[j].beginning)
+                return TRUE;
+    }
+    return FALSE;
+}
+
+static BOOL faults__no_memory(void)
+{
+    if (faults__memory_calls < 0 || (GetCurrentThreadId() == faults__memory_thread) == faults__memory_elsewhere ||
+        faults__in_frail())
+        return FALSE;
+    return InterlockedIncrement(&faults__memory_calls) == faults__memory_nth;
+}
+
+#define FAULTS__WRAPPED(domain)                                                                                  \
+    static void *faults__malloc_##domain(void *context, size_t size)                                            \
+    {                                                                                                            \
+        return faults__no_memory() ? NULL : faults__python[domain].malloc_(context, size);                      \
+    }                                                                                                            \
+    static void *faults__calloc_##domain(void *context, size_t count, size_t size)                              \
+    {                                                                                                            \
+        return faults__no_memory() ? NULL : faults__python[domain].calloc_(context, count, size);               \
+    }                                                                                                            \
+    static void *faults__realloc_##domain(void *context, void *block, size_t size)                              \
+    {                                                                                                            \
+        return faults__no_memory() ? NULL : faults__python[domain].realloc_(context, block, size);              \
+    }
+
+FAULTS__WRAPPED(0)
+FAULTS__WRAPPED(1)
+
+/* Turns one of Python's allocators into one whose allocations can fail. With the same context, so that it does not matter to
+ * threads that allocate meanwhile which half of the change they see. */
+__declspec(dllexport) void tpio_faults_wrap(int domain, faults__allocator *allocator)
+{
+    faults__python[domain] = *allocator;
+    allocator->malloc_ = domain == 0 ? faults__malloc_0 : faults__malloc_1;
+    allocator->calloc_ = domain == 0 ? faults__calloc_0 : faults__calloc_1;
+    allocator->realloc_ = domain == 0 ? faults__realloc_0 : faults__realloc_1;
+}
+
+/* Allocations inside that function, of python3xx.dll, do not fail, if so many calls at most are between it and them. */
+__declspec(dllexport) void tpio_faults_spare_python(const void *function, int depth)
+{
+    uintptr_t beginning = faults__beginning((uintptr_t)function);
+
+    if (beginning == 0 || faults__frail_count == (int)(sizeof faults__frail / sizeof *faults__frail))
+        return;
+    faults__frail[faults__frail_count].beginning = beginning;
+    faults__frail[faults__frail_count++].depth = depth;
+}
+
+/* From now on Python's allocations on this thread, or on all others, are counted, and the n-th fails; 0: none. */
+__declspec(dllexport) void tpio_faults_arm_memory(LONG n, BOOL elsewhere)
+{
+    faults__memory_thread = GetCurrentThreadId();
+    faults__memory_elsewhere = elsewhere != FALSE;
+    faults__memory_nth = n;
+    InterlockedExchange(&faults__memory_calls, 0);
+}
+
+__declspec(dllexport) LONG tpio_faults_disarm_memory(void)
+{
+    return InterlockedExchange(&faults__memory_calls, -1);
 }
 
 #else

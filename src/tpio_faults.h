@@ -32,6 +32,7 @@ int tpio_fault(const char *function, unsigned error);
 
 /* ---- memory */
 #define calloc(...) TPIO_FAULT_MEMORY("calloc", calloc(__VA_ARGS__))
+#define malloc(...) TPIO_FAULT_MEMORY("malloc", malloc(__VA_ARGS__))
 #define realloc(...) TPIO_FAULT_MEMORY("realloc", realloc(__VA_ARGS__))
 #define HeapAlloc(...) TPIO_FAULT_MEMORY("HeapAlloc", HeapAlloc(__VA_ARGS__))
 #ifdef Py_PYTHON_H

@@ -40,16 +40,17 @@ static handle__information_fn handle__ntdll(const char *name)
     return ntdll == NULL ? NULL : (handle__information_fn)(void (*)(void))GetProcAddress(ntdll, name);
 }
 
-/* One of the flag words that the system keeps for an open file; 0 when it does not tell. */
-static ULONG handle__flags(HANDLE file, int information)
+/* One of the flag words that the system keeps for an open file. FALSE: it does not tell, and the word is 0. */
+static BOOL handle__flags(HANDLE file, int information, ULONG *flags)
 {
     handle__information_fn query = handle__ntdll("NtQueryInformationFile");
     IO_STATUS_BLOCK status;
-    ULONG flags = 0;
 
-    if (query == NULL || query(file, &status, &flags, sizeof flags, information) < 0)
-        return 0;
-    return flags;
+    *flags = 0;
+    if (query != NULL && query(file, &status, flags, sizeof *flags, information) >= 0)
+        return TRUE;
+    *flags = 0;
+    return FALSE;
 }
 
 /* Takes the completion port off a handle for which nothing is pending. Windows 8.1 can do so; elsewhere it fails, and the
@@ -70,12 +71,15 @@ static void handle__unbind(HANDLE file)
 DWORD tpio_handle_bind(tpio_pool *pool, HANDLE file, unsigned flags, tpio_handle **result, tpio_bind_error *why)
 {
     tpio_handle *handle;
+    ULONG mode, notification;
+    BOOL mode_is_known;
     DWORD error;
 
     *result = NULL;
     *why = TPIO_BIND_OTHER;
     /* CreateThreadpoolIo says ERROR_INVALID_PARAMETER for both mistakes; the caller wants to know which. */
-    if (handle__flags(file, HANDLE__FILE_MODE_INFORMATION) & HANDLE__FILE_SYNCHRONOUS_IO) {
+    mode_is_known = handle__flags(file, HANDLE__FILE_MODE_INFORMATION, &mode);
+    if (mode & HANDLE__FILE_SYNCHRONOUS_IO) {
         *why = TPIO_BIND_NOT_OVERLAPPED;
         return ERROR_INVALID_PARAMETER;
     }
@@ -94,14 +98,15 @@ DWORD tpio_handle_bind(tpio_pool *pool, HANDLE file, unsigned flags, tpio_handle
     handle->io = CreateThreadpoolIo(file, tpio__op_io_callback, handle, &pool->environ_);
     if (handle->io == NULL) {
         error = GetLastError();
-        if (error == ERROR_INVALID_PARAMETER)
+        if (error == ERROR_INVALID_PARAMETER && mode_is_known)
             *why = TPIO_BIND_ALREADY_BOUND;
         goto failed_io;
     }
     if ((flags & TPIO_SKIP) && !SetFileCompletionNotificationModes(file, FILE_SKIP_COMPLETION_PORT_ON_SUCCESS))
         handle->flags &= ~(unsigned)TPIO_SKIP;
     /* Somebody who had the handle before us may have set it, and nobody can take it back. */
-    if (handle__flags(file, HANDLE__FILE_NOTIFICATION_INFORMATION) & FILE_SKIP_COMPLETION_PORT_ON_SUCCESS)
+    handle__flags(file, HANDLE__FILE_NOTIFICATION_INFORMATION, &notification);
+    if (notification & FILE_SKIP_COMPLETION_PORT_ON_SUCCESS)
         handle->flags |= TPIO_SKIP;
 
     InterlockedIncrement(&pool->handle_count); /* before anybody can close it and count it out */

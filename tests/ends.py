@@ -17,8 +17,10 @@ from concurrent.futures import CancelledError
 
 import pytest
 
+import support
 import tpio
 from support import WAIT
+from tpio._sockets import AF_UNIX
 
 GENERIC_READ, GENERIC_WRITE = 0x80000000, 0x40000000
 OVERLAPPED = 0x40000000
@@ -42,6 +44,15 @@ def tcp_pair(family: int = socket.AF_INET) -> tuple[tpio.Socket, tpio.Socket]:
         accepting = listener.accept()
         client = tpio.open_connection(listener.getsockname()[:2]).result(WAIT)
         return accepting.result(WAIT)[0], client
+
+
+def missing_unix() -> str:
+    """Why there are no AF_UNIX sockets, or ""."""
+    try:
+        socket.socket(AF_UNIX).close()
+    except OSError as error:
+        return f"{'Wine' if support.wine else 'this Windows'} has no AF_UNIX: {error.winerror}"
+    return ""
 
 
 def plain_tcp_pair() -> tuple[socket.socket, socket.socket]:

@@ -10,15 +10,10 @@ import pytest
 
 import support
 import tpio
-from ends import WAIT, closing, read_all
+from ends import WAIT, closing, missing_unix, read_all
 from tpio._sockets import AF_UNIX
 
-try:
-    socket.socket(AF_UNIX).close()
-    missing = ""
-except OSError as error:
-    missing = f"{'Wine' if support.wine else 'this Windows'} has no AF_UNIX: {error.winerror}"
-
+missing = missing_unix()
 needed = pytest.mark.skipif(bool(missing), reason=missing)
 
 

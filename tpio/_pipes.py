@@ -66,15 +66,19 @@ class Pipe(PipeHandle):
         return _impersonation(self.fileno())
 
     def __init__(self, obj: Any, *, pool: Pool | None = None, owns: bool = True) -> None:
-        super().__init__(obj, pool=pool, owns=owns)
         self._seat: int | None = None  # of a listener's connection
         self._anchor: Any = None  # what lives as long as the system has an operation of this pipe
+        super().__init__(obj, pool=pool, owns=owns)  # last: when it has the handle, nothing fails any more
 
     @classmethod
     def _for_child(cls, handle: int) -> Pipe:
-        pipe = cls.__new__(cls)
-        pipe._seat = None
-        pipe._adopt(handle)
+        try:
+            pipe = cls.__new__(cls)
+            pipe._seat = None
+            pipe._adopt(handle)
+        except BaseException:
+            _tpio.close_handle(handle)
+            raise
         return pipe
 
     def _leave_listener(self) -> None:
@@ -258,14 +262,21 @@ class PipeListener:
                 sddl=self._security,
             )
             instance = _own(handle, self._pool)
+            arrived = partial(_arrived, weakref.ref(self), instance)
             self._listening.add(instance)
-            self._keep_alive()
         try:
+            with self._lock:
+                self._keep_alive()
             connected = instance._connect_pipe(self._connected)
         except ValueError:  # closed meanwhile, with the listener or with the pool
             self.close()
             return False
-        connected.add_done_callback(partial(_arrived, weakref.ref(self), instance))
+        except BaseException:  # no memory: nobody would hear of its client
+            with self._lock:
+                self._listening.discard(instance)
+            instance.close()
+            raise
+        connected.add_done_callback(arrived)
         return True
 
     @staticmethod
@@ -313,15 +324,20 @@ class PipeListener:
         instance._anchor = None
         good = connected.exception() is None
         future = None
-        with self._lock:
-            self._listening.discard(instance)
-            if self._closed:
-                good = False
-            if good:
-                instance._seat = seat = next(_seat_numbers)
-                self._seats.add(seat)
-                _listeners[seat] = weakref.ref(self)
-                future = self._place(instance)
+        try:
+            with self._lock:
+                self._listening.discard(instance)
+                if self._closed:
+                    good = False
+                if good:
+                    instance._seat = seat = next(_seat_numbers)
+                    self._seats.add(seat)
+                    _listeners[seat] = weakref.ref(self)
+                    future = self._place(instance)
+        except MemoryError as error:
+            instance.close()
+            self._fail(error)
+            return
         self._listen_again()
         if good:
             self._hand_out(instance, future)
@@ -498,9 +514,11 @@ def open_pipe(name: str, *, timeout: float | None = None, pool: Pool | None = No
             elif not future._end(FINISHED, instance):
                 instance.close()
 
-    def stopped(work: Future[None]) -> None:  # the pool was closed before it began
+    def stopped(work: Future[None]) -> None:  # the pool was closed before it began, or there was no memory to
         if work.cancelled():
             future._end(CANCELLED, None)
+        elif (error := work.exception()) is not None:
+            future._end(FAILED, error)
 
     future._on_cancel = waiting.cancel
     # Opening has no overlapped form, and waiting for an instance even less. On the default pool, which has threads to

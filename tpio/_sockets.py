@@ -39,29 +39,37 @@ class Socket(SocketHandle):
     ) -> None:
         if sock is not None and not isinstance(sock, socket.socket):
             raise TypeError(f"a socket.socket is needed, not {sock.__class__.__name__!r}")
+        self._prepare()
         inner = socket.socket(family, type, proto) if sock is None else sock
         try:
+            if sock is None:
+                self._sock = inner
             super().__init__(inner.fileno(), pool=pool)
         except BaseException:
             if sock is None:
                 inner.close()
             raise
-        self._set_up(inner)
         if sock is not None:  # from here on it is ours
             self._sock = socket.socket(inner.family, inner.type, inner.proto, fileno=inner.detach())
+        self._survive_icmp()
 
-    def _set_up(self, inner: socket.socket) -> None:
-        self._sock = inner
+    def _prepare(self) -> None:
+        """Before there is a handle: when memory runs out, it must be clear whose it is."""
+        self._sock: Any = None
         self._given_back: list[tuple[Socket, Address, bytes]] = []  # a deque would take more than the socket
-        if inner.type == socket.SOCK_DGRAM:
-            _tpio.ignore_port_unreachable(inner.fileno())
+
+    def _survive_icmp(self) -> None:
+        if self._sock.type == socket.SOCK_DGRAM:
+            _tpio.ignore_port_unreachable(self._sock.fileno())
 
     @classmethod
     def _borrow(cls, sock: socket.socket) -> Socket:
         """A binding for a socket that stays the caller's."""
         self = cls.__new__(cls)
+        self._prepare()
         SocketHandle.__init__(self, sock.fileno(), owns=False)
-        self._set_up(socket.socket(sock.family, sock.type, sock.proto, fileno=sock.fileno()))
+        self._sock = socket.socket(sock.family, sock.type, sock.proto, fileno=sock.fileno())
+        self._survive_icmp()
         return self
 
     family = property(lambda self: self._sock.family, doc="The address family.")

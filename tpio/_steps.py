@@ -51,13 +51,14 @@ class _Run:
 
     def _hop(self, pool: Pool) -> Future[Any] | None:
         """Goes on on a thread of the pool, also when that thread is faster than this one. A failed step when it cannot."""
+        closed = lambda turn: self.advance(turn) if turn.cancelled() else None  # noqa: E731  # made while nothing runs yet
         try:
             turn = pool.submit(self.advance, done_future_of(None))
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             failed: Future[Any] = Future()
             failed.set_exception(error)
             return failed
-        turn.add_done_callback(lambda turn: self.advance(turn) if turn.cancelled() else None)  # the pool was closed
+        turn.add_done_callback(closed)  # with its pool
         return None
 
     def advance(self, done: Future[Any] | None = None) -> None:
@@ -87,16 +88,21 @@ class _Run:
             except BaseException as error:
                 self.whole._end(FAILED, error)
             else:
-                with self._lock:
-                    self._step = step
-                    stop = self._cancelling
-                if stop:
+                try:
+                    with self._lock:
+                        self._step = step
+                        stop = self._cancelling
+                    if stop:
+                        step.cancel()
+                    if not step.done():
+                        step.add_done_callback(self.advance)
+                        return
+                    done = step
+                    continue
+                except MemoryError as error:
                     step.cancel()
-                if not step.done():
-                    step.add_done_callback(self.advance)
-                    return
-                done = step
-                continue
+                    generator.close()
+                    self.whole._end(FAILED, error)
             self._generator = None  # type: ignore[assignment]  # no cycle through its frame
             return
 

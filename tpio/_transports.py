@@ -15,12 +15,19 @@ class _Ending(_standard._ProactorBasePipeTransport):  # type: ignore[misc]
     """Once it has ended, nothing of its handle is left, however long somebody keeps the transport: in a traceback, say."""
 
     _sock: Any
+    _empty_waiter: Any = None  # which asyncio looks at when a read fails, and gives to those only that write
 
     def _call_connection_lost(self, exc: Any) -> None:
         closed = self._sock
         super()._call_connection_lost(exc)
         if closed is not None and self._sock is None:
             _verbs.forget(closed)
+
+    def __repr__(self) -> str:
+        try:
+            return str(super().__repr__())
+        except ValueError:  # somebody has closed the handle, and so it has no number
+            return f"<{type(self).__name__} of a closed handle>"
 
 
 class _Reading(_Ending, _standard._ProactorReadPipeTransport):  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import struct
 import threading
@@ -140,18 +141,18 @@ class Watcher:
             return
         error = looking.exception()
         if error is None:
-            with self._lock:
-                self._ready += looking.result()
-                if len(self._ready) > MOST_KEPT and not self._waiting:
-                    self._ready.clear()
-                    self._ready.append(Overflow("overflow", self.path))
             try:
+                with self._lock:
+                    self._ready += looking.result()
+                    if len(self._ready) > MOST_KEPT and not self._waiting:
+                        self._ready.clear()
+                        self._ready.append(Overflow("overflow", self.path))
                 self._directory.look()
+                self._hand_out()
             except (ValueError, RuntimeError):  # closed meanwhile, or its pool
                 self._finish(None)
             except Exception as failure:
                 error = failure
-            self._hand_out()
         if error is not None:
             self._finish(error)
 
@@ -176,12 +177,14 @@ class Watcher:
             with self._lock:
                 if not self._waiting or not (self._ready or self._end):
                     return
+                changes = list(itertools.islice(self._ready, 1 if self._waiting[0][1] else None))  # needs memory
                 future, iterates = self._waiting.popleft()
                 self._keep_alive()
                 self._settling = True
-                if self._ready:
-                    count = 1 if iterates else len(self._ready)
-                    future._settle(FINISHED, [self._ready.popleft() for _ in range(count)])
+                if changes:
+                    for _ in changes:
+                        self._ready.popleft()
+                    future._settle(FINISHED, changes)
                 elif not isinstance(self._end, ValueError):
                     future._settle(FAILED, self._end)
                 elif iterates:

@@ -67,9 +67,11 @@ class _OperationFuture(asyncio.Future[Any]):
 class Proactor:
     """What asyncio.windows_events.IocpProactor offers, on tpio's futures."""
 
+    _inbox: ProactorInbox | None = None  # if there is none, __del__ needs to know
+
     def __init__(self) -> None:
         self._loop: Any = None
-        self._inbox: ProactorInbox | None = ProactorInbox()
+        self._inbox = ProactorInbox()
         self._pending: set[Sink] = set()
         self._stopped_serving: WeakSet[Any] = WeakSet()
         self._stopping = False  # there may be one in it
@@ -296,7 +298,10 @@ class Proactor:
     def wait_for_handle(self, handle: int, timeout: float | None = None) -> asyncio.Future[bool]:
         """A future of True, or of False when the time is up."""
         self._check_closed()
-        return self._register(_tpio.wait(handle, timeout), None)
+        waiting = _tpio.wait(handle, timeout)
+        if waiting.done() and not waiting.cancelled() and (error := waiting.exception()) is not None:
+            raise error  # asyncio takes every end of a future for that of the child
+        return self._register(waiting, None)
 
     # ---- the end
 
@@ -338,6 +343,8 @@ def _close_result(work: Future[Any]) -> None:
 
 class EventLoop(asyncio.ProactorEventLoop):
     """asyncio's ProactorEventLoop on the Windows thread pool."""
+
+    _closed = True  # for asyncio's __del__, if there is no proactor for it
 
     def __init__(self, proactor: Proactor | None = None) -> None:
         super().__init__(proactor if proactor is not None else Proactor())  # type: ignore[arg-type]

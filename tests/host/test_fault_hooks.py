@@ -71,6 +71,8 @@ def calls_of_the_binding():
             block = re.sub(r'"[^"]*"', "", block)
             functions = re.findall(r"^    (?!ctypedef).*?(\w+)\(", block, re.MULTILINE)
             found |= {name for name in functions if not OURS.match(name)}
+        for names in re.findall(r"^from libc\.std(?:lib|io) cimport (.*)$", text, re.MULTILINE):
+            found |= set(names.split(", "))
     return {name for name in found if not re.match(r"_?Py", name)}
 
 
