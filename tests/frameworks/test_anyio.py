@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 
 import pytest
 
+import scopes
 import tpio
 import tpio.aio
 from support import WAIT
@@ -61,15 +63,4 @@ def test_a_process():
 
 
 def test_a_cancel_scope_ends_a_read_and_nothing_is_lost():
-    async def main():
-        reader, writer = tpio.pipe()
-        with reader, writer:
-            for number in range(20):
-                with anyio.move_on_after(0.01) as scope:
-                    await reader.read(100)
-                assert scope.cancelled_caught
-                message = f"number {number}".encode()
-                await writer.write(message)
-                assert await reader.read(100) == message
-
-    run(main)
+    run(partial(scopes.end_reads_that_lose_nothing, anyio.move_on_after, lambda future: future))

@@ -102,13 +102,19 @@ def test_aiohttp_clients_that_give_up_do_not_disturb_the_others():
     async def main():
         async with aiohttp_server() as url, aiohttp.ClientSession() as session:
 
-            async def upload():
-                async with session.post(url, data=io.BytesIO(BODY)) as response:
+            async def body(begun):
+                for at in range(0, len(BODY), 65536):
+                    yield BODY[at : at + 65536]
+                    begun.set()
+
+            async def upload(begun):
+                async with session.post(url, data=body(begun)) as response:
                     return await response.read() == BODY
 
             for _ in range(5):
-                uploads = [asyncio.create_task(upload()) for _ in range(4)]
-                await asyncio.sleep(0.01)
+                begun = [asyncio.Event() for _ in range(4)]
+                uploads = [asyncio.create_task(upload(each)) for each in begun]
+                await asyncio.gather(*(each.wait() for each in begun))
                 for task in uploads[::2]:
                     task.cancel()
                 results = await asyncio.gather(*uploads, return_exceptions=True)
@@ -165,10 +171,16 @@ def test_uvicorn_ends_when_told_with_clients_connected(monkeypatch):
         configuration = uvicorn.Config(
             "hello:app", port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=5
         )
-        server = uvicorn.Server(configuration)
+        started = asyncio.Event()
+
+        class Server(uvicorn.Server):
+            async def startup(self, sockets=None):
+                await super().startup(sockets=sockets)
+                started.set()
+
+        server = Server(configuration)
         serving = asyncio.create_task(server._serve())
-        while not server.started:  # noqa: ASYNC110 - it has no event
-            await asyncio.sleep(0.01)
+        await started.wait()
         port = server.servers[0].sockets[0].getsockname()[1]
         async with aiohttp.ClientSession() as session:
             async with session.get(f"http://127.0.0.1:{port}") as response:

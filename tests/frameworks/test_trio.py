@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import CancelledError
+from functools import partial
 
 import pytest
 
+import scopes
 import support
 import tpio
 from support import WAIT
@@ -63,18 +65,7 @@ def test_results_and_exceptions():
 
 
 def test_a_cancel_scope_ends_a_read_and_nothing_is_lost():
-    async def main():
-        reader, writer = tpio.pipe()
-        with reader, writer:
-            for number in range(20):
-                with trio.move_on_after(0.01) as scope:
-                    await tpio.trio.wait(reader.read(100))
-                assert scope.cancelled_caught
-                message = f"number {number}".encode()
-                await tpio.trio.wait(writer.write(message))
-                assert await tpio.trio.wait(reader.read(100)) == message
-
-    run(main)
+    run(partial(scopes.end_reads_that_lose_nothing, trio.move_on_after, tpio.trio.wait))
 
 
 def test_what_was_faster_than_the_cancel_is_the_result():
