@@ -536,11 +536,16 @@ def a_child_that_is_killed(stack):
 @scenario
 def a_pool_that_is_closed_with_everything_in_flight(stack):
     pool = kept(stack, tpio.Pool(max_threads=2))
-    reader, writer = kept(stack, *tpio.pipe(pool=pool))
+    reader, _ = kept(stack, *tpio.pipe(pool=pool))
     event = tpio_event(stack)
     go_on = threading.Event()
     stack.callback(go_on.set)
-    pending = [reader.read(4), tpio.sleep(1000, pool=pool), tpio.wait(event, pool=pool), pool.submit(go_on.wait, PATIENCE)]
+    pending = [
+        reader.read(4),
+        tpio.sleep(1000, pool=pool),
+        tpio.wait(event, pool=pool),
+        pool.submit(go_on.wait, PATIENCE),
+    ]
     pending += [pool.submit(int) for _ in range(3)]
     timer = tpio.Timer(int, 1000, pool=pool)
     go_on.set()
@@ -850,7 +855,8 @@ def streams_in_a_loop(stack):
             await writer.drain()
             writer.close()
 
-        listener = inside.enter_context(socket.create_server(("127.0.0.1", 0)))  # a start_server that is cancelled leaks it
+        # A start_server that is cancelled leaks what it listens on.
+        listener = inside.enter_context(socket.create_server(("127.0.0.1", 0)))
         server = await asyncio.start_server(serve, sock=listener)
         inside.callback(server.close)
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
@@ -904,12 +910,14 @@ def datagrams_in_a_loop(stack):
 
 @scenario
 def sendfile_in_a_loop(stack):
+    file = stack.enter_context(open(os.path.join(_folder, f"file-{next(_numbers)}"), "w+b"))
+    file.write(b"data")
+    file.flush()
+
     async def main(inside):
         loop = asyncio.get_running_loop()
         ours, theirs = plain_tcp_pair()
-        with ours, theirs, open(os.path.join(_folder, f"file-{next(_numbers)}"), "w+b") as file:
-            file.write(b"data")
-            file.flush()
+        with ours, theirs:
             ours.setblocking(False)
             await loop.sock_sendfile(ours, file, fallback=False)
             assert theirs.recv(4) == b"data"
@@ -1063,7 +1071,7 @@ def explains(error: BaseException, fault: Faults) -> bool:
         return all(explains(each, fault) for each in error.exceptions)
     if type(error) is ConnectionResetError and str(error) == "Connection lost":
         return True  # asyncio, of a connection whose transport, or whose peer's, has been told of the failure
-    if isinstance(fault, NoMemory) and type(error) is SystemError and str(error) == "error return without exception set":
+    if isinstance(fault, NoMemory) and repr(error) == "SystemError('error return without exception set')":
         return True  # the interpreter, of a pure Python program too, when there is no memory for what an error needs
     if isinstance(error, MemoryError):
         return fault.error == ENOUGH_MEMORY_IS or fault.function in AS_MEMORY

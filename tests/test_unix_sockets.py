@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import support
 import tpio
 from ends import WAIT, closing, missing_unix, read_all
 from tpio._sockets import AF_UNIX

@@ -6,7 +6,7 @@ import operator
 import os
 import socket
 from concurrent.futures import CancelledError
-from typing import Any, overload
+from typing import Any, cast, overload
 
 from . import _tpio
 from ._steps import Steps, steps, with_timeout
@@ -53,9 +53,11 @@ class Socket(SocketHandle):
             self._sock = socket.socket(inner.family, inner.type, inner.proto, fileno=inner.detach())
         self._survive_icmp()
 
+    _sock: socket.socket
+
     def _prepare(self) -> None:
         """Before there is a handle: when memory runs out, it must be clear whose it is."""
-        self._sock: Any = None
+        self._sock = cast(socket.socket, None)
         self._given_back: list[tuple[Socket, Address, bytes]] = []  # a deque would take more than the socket
 
     def _survive_icmp(self) -> None:

@@ -7,8 +7,8 @@ import sys
 from functools import partial
 
 import pytest
-
 import scopes
+
 import tpio
 import tpio.aio
 from support import WAIT

@@ -7,8 +7,8 @@ from concurrent.futures import CancelledError
 from functools import partial
 
 import pytest
-
 import scopes
+
 import support
 import tpio
 from support import WAIT
