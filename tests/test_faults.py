@@ -3,7 +3,7 @@
 For `python dev.py test --faults`, whose build counts the calls (src/tpio_faults.h). A scenario runs until its n-th call
 is not made but fails, for n = 1, 2, ... until there is no n-th. Each time it either succeeds, as not every failure
 matters, or raises the error that the call failed with. Nothing may be pending, open or leaked then, and the default pool
-works.
+works. Likewise Python's own allocations, whose allocators are wrapped (src/tpio_faults.c): a MemoryError, or the result.
 """
 
 from __future__ import annotations
@@ -1170,13 +1170,35 @@ def test_every_call_fails_once(name, folder):
     assert list(problems_of(SCENARIOS[name])) == []
 
 
+# Not those that go through Python's locks: a `with lock` that gets no memory for the arguments of __exit__ leaves it locked for
+# good, in any program. FRAIL does not catch all of that.
+WITHOUT_LOCKS = (
+    a_pool,
+    a_pool_that_runs_long,
+    an_anonymous_pipe,
+    a_pipe_for_a_child,
+    reads_that_wait,
+    the_end_of_a_pipe,
+    cancel,
+    cancel_of_a_handle,
+    close_with_a_read_pending,
+    detach,
+    datagrams,
+    a_file_at_offsets,
+    an_unbuffered_file,
+    sleep,
+    submit,
+    a_done_callback,
+)
+
+
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["caller", "pool"])
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", [function.__name__ for function in WITHOUT_LOCKS])
 def test_every_allocation_of_python_fails_once(name, elsewhere, folder, wrapped_allocators, unraisable):
     """Some of them, that is, unless TPIO_LONG=1."""
     fault_of = functools.partial(NoMemory, elsewhere=elsewhere)
     with contextlib.ExitStack() as stack:
-        SCENARIOS[name](stack)
+        SCENARIOS[name](stack)  # what is made on first use is there
     with contextlib.ExitStack() as stack, fault_of(0) as none:
         SCENARIOS[name](stack)
     numbers = range(1, none.calls + 1, 1 if support.long else max(1, none.calls // SAMPLE))
