@@ -1188,7 +1188,6 @@ WITHOUT_LOCKS = (
     an_unbuffered_file,
     sleep,
     submit,
-    a_done_callback,
 )
 
 
