@@ -222,11 +222,12 @@ cdef class TLSRoots:
 
 
 cdef class TLSIdentity:
-    """A certificate with its key. Those of a PFX are in files of the user's until delete_keys()."""
+    """A certificate with its key. Those of a PFX are in files of the user's as long as this exists, or until delete_keys()."""
 
     cdef HCERTSTORE store
     cdef PCCERT_CONTEXT certificate
     cdef bint imported
+    cdef object __weakref__
 
     @staticmethod
     def from_pfx(bytes pfx, password):

@@ -22,7 +22,10 @@
 
 #define ROOM_AT_FIRST (20 * 1024) /* a whole record: 5 bytes, 16 KiB and 2 KiB at most */
 #define ROOM_AT_MOST (256 * 1024) /* for bytes that come faster than they are asked for */
-#define ALERT 0x15                /* the type of a record, its first byte, when nothing is hidden (TLS 1.2) */
+/* Types of records: their first byte. */
+#define CHANGE_CIPHER_SPEC 0x14
+#define ALERT 0x15
+#define APPLICATION_DATA 0x17
 
 typedef struct block {
     BYTE *bytes;
@@ -275,6 +278,14 @@ static SECURITY_STATUS tls__step(tpio_tls *tls)
     return status;
 }
 
+/* Does what is here begin like a record? What somebody says who does not speak TLS would be waited for as a part of one. */
+static BOOL tls__is_record(const tpio_tls *tls)
+{
+    const BYTE *bytes = tls->input.bytes + tls->start;
+
+    return bytes[0] >= CHANGE_CIPHER_SPEC && bytes[0] <= APPLICATION_DATA && (tls__left(tls) == 1 || bytes[1] == 3);
+}
+
 static tpio_tls_result tls__handshake(tpio_tls *tls)
 {
     SecPkgContext_ConnectionInfo info;
@@ -288,6 +299,8 @@ static tpio_tls_result tls__handshake(tpio_tls *tls)
             return TPIO_TLS_FAILED;
         if (before == 0 && (tls->started || tls->server))
             return tls__need_input(tls);
+        if (before != 0 && !tls__is_record(tls))
+            return tls__fail(tls, SEC_E_ILLEGAL_MESSAGE);
         status = tls__step(tls);
         switch (status) {
         case SEC_E_OK:

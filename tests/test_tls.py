@@ -40,6 +40,11 @@ serves = pytest.mark.skipif(0 < _wine_version < 10, reason="Wine 8 has no server
 windows_only = pytest.mark.skipif(support.wine, reason="Wine's Schannel does not do this; Windows does")
 
 
+def uses_keys(test: Any) -> Any:
+    """Wine keeps a handle open for each imported key that credentials have used."""
+    return pytest.mark.once(handles=4)(test) if support.wine else test
+
+
 @pytest.fixture(scope="module")
 def ca() -> pki.Authority:
     return pki.Authority("Test CA")
@@ -469,6 +474,7 @@ def require_certificate(ca: pki.Authority) -> Callable[[ssl.SSLContext], None]:
     return configure
 
 
+@uses_keys
 @pytest.mark.parametrize("how", ["PKCS #1", "PKCS #8", "files"])
 def test_a_client_shows_its_certificate(how: str, server: pki.Issued, ca: pki.Authority, tmp_path: Any) -> None:
     client = ca.issue("client", use=pki.CLIENT_AUTH)
@@ -722,9 +728,13 @@ def test_a_write_that_is_cut_off_closes_the_stream_and_says_so(server: pki.Issue
                 waiting.result(WAIT)
             assert not stream.closed  # that one had not begun
             assert not any(write.done() for write in writes[1:])
-            writes[0].cancel()
-            with pytest.raises(CancelledError):
-                writes[0].result(WAIT)
+            for _ in range(1000):
+                writes[0].cancel()
+                with pytest.raises(CancelledError):
+                    writes[0].result(WAIT)
+                if stream.closed:
+                    break
+                writes = [*writes[1:], stream.write(bytes(1 << 24))]  # it fell between records: the next goes on
             assert stream.closed
             with pytest.raises(ValueError, match="cancelled within a record"):
                 stream.write(b"x")
@@ -968,6 +978,7 @@ def ssl_client(address: Any, ca: pki.Authority, **options: Any) -> ssl.SSLSocket
 
 
 @serves
+@uses_keys
 def test_a_server_serves(server: pki.Issued, ca: pki.Authority) -> None:
     got: list[bytes] = []
     data = os.urandom(300_000)
@@ -994,6 +1005,7 @@ def test_a_server_serves(server: pki.Issued, ca: pki.Authority) -> None:
 
 
 @serves
+@uses_keys
 def test_a_client_that_does_not_speak_tls_is_passed_over(server: pki.Issued, ca: pki.Authority) -> None:
     def clients() -> None:
         with socket.create_connection(listener.getsockname()) as raw:
@@ -1011,6 +1023,7 @@ def test_a_client_that_does_not_speak_tls_is_passed_over(server: pki.Issued, ca:
 
 
 @serves
+@uses_keys
 def test_a_server_chooses_the_protocol(server: pki.Issued, ca: pki.Authority) -> None:
     chosen: list[Any] = []
 
@@ -1029,12 +1042,17 @@ def test_a_server_chooses_the_protocol(server: pki.Issued, ca: pki.Authority) ->
 
 
 @serves
+@uses_keys
 @LOOPS
 def test_the_context_serves_a_server_of_asyncio(loop: Any, server: pki.Issued, ca: pki.Authority) -> None:
+    ended: asyncio.Event
+
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(await reader.readexactly(100_000))
         await writer.drain()
         writer.close()
+        await writer.wait_closed()
+        ended.set()
 
     def client(address: Any) -> None:
         with ssl_client(address, ca) as connection:
@@ -1045,9 +1063,12 @@ def test_the_context_serves_a_server_of_asyncio(loop: Any, server: pki.Issued, c
             assert got == 100_000
 
     async def main() -> None:
+        nonlocal ended
+        ended = asyncio.Event()
         serving = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=server_side(server))  # type: ignore[arg-type]
         async with serving:
             await asyncio.to_thread(client, serving.sockets[0].getsockname())
+            await ended.wait()
 
     run(loop, main())
 

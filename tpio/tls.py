@@ -9,18 +9,19 @@ See docs/tls.md.
 
 from __future__ import annotations
 
+import atexit
 import enum
 import io
 import ipaddress
 import os
 import struct
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import CancelledError
 from functools import partial
 from typing import Any, Literal, Self, TypeVar
+from weakref import WeakSet
 
 from . import _pem, _tpio
 from ._sockets import Address, Socket, open_connection
@@ -57,17 +58,27 @@ def _file(path: str | os.PathLike[str]) -> bytes:
         return file.read()
 
 
+_identities: WeakSet[_tpio.TLSIdentity] = WeakSet()
+
+
+@atexit.register
+def _delete_keys() -> None:
+    """What is still there then, nobody deletes otherwise."""
+    for identity in list(_identities):
+        identity.delete_keys()
+
+
 class Certificate:
     """A certificate with its private key: what a server shows, or a client that is asked for one.
 
     From a PFX or PEM: the key is put into the user's key store, as Schannel, which works in another process, has to find it
-    there; it is deleted with the object, or at the interpreter's exit. The keys of certificates in the Windows store, those
-    in hardware too, stay where they are.
+    there; it is deleted with the last context and connection that use it, or at the interpreter's exit. The keys of
+    certificates in the Windows store, those in hardware too, stay where they are.
     """
 
     def __init__(self, identity: _tpio.TLSIdentity) -> None:
         self._identity = identity
-        weakref.finalize(self, identity.delete_keys)
+        _identities.add(identity)
 
     @classmethod
     def from_pfx(cls, data: bytes | str | os.PathLike[str], password: str | None = None) -> Certificate:

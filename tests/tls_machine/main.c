@@ -814,6 +814,22 @@ static void nothing_is_read_or_written_before_the_handshake(void)
     done();
 }
 
+static void who_does_not_speak_tls_is_not_waited_for(void)
+{
+    static const char *const said[] = {"GET / HTTP/1.0", "220 mail", "\x16\x02", "\x18\x03"};
+    size_t i;
+
+    start();
+    for (i = 0; i < sizeof said / sizeof *said; i++) {
+        tpio_tls *tls = machine(TRUE, FALSE);
+
+        assert(feed(tls, (const BYTE *)said[i], strlen(said[i])));
+        assert(tpio_tls_handshake(tls) == TPIO_TLS_FAILED && tpio_tls_error(tls) == SEC_E_ILLEGAL_MESSAGE);
+        tpio_tls_free(tls);
+    }
+    done();
+}
+
 static void a_message_without_an_end_is_not_waited_for_forever(void)
 {
     static const BYTE endless[] = {DATA, 3, 3, 0xFF, 0xFF};
@@ -901,6 +917,7 @@ int main(void)
     a_write_takes_at_most_a_batch();
     an_alert_is_put_out();
     nothing_is_read_or_written_before_the_handshake();
+    who_does_not_speak_tls_is_not_waited_for();
     a_message_without_an_end_is_not_waited_for_forever();
     each_call_that_fails_ends_it_and_its_alert_is_sent();
     no_memory_is_an_error_and_leaks_nothing();
