@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ import pytest
 
 import exit_program
 import support
+import tpio
 
 SIDE_BY_SIDE = 3
 LATEST = 30  # seconds: what takes longer hangs
@@ -23,13 +23,17 @@ FIRST = int(os.environ.get("TPIO_EXIT") or random.randrange(1_000_000))  # the n
 def end_of(*arguments):
     """(exit code, stdout, stderr, seconds) of an interpreter; a hang is an exit code too."""
     began = time.monotonic()
-    try:
-        done = subprocess.run(
-            [sys.executable, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LATEST
-        )
-    except subprocess.TimeoutExpired as late:
-        return "a hang", str(late.stdout), str(late.stderr), LATEST
-    return done.returncode, done.stdout, done.stderr, time.monotonic() - began
+    with tpio.spawn([sys.executable, *arguments], stdin=tpio.DEVNULL, stdout=tpio.PIPE, stderr=tpio.PIPE) as process:
+        late = False
+        try:
+            output = process.communicate(timeout=LATEST).result()
+        except TimeoutError:
+            late = True
+            process.kill()  # with its children, which have its pipes
+            output = process.communicate().result()
+        stdout, stderr = (text.decode("utf-8", "backslashreplace").replace("\r\n", "\n") for text in output)
+        code = "a hang" if late else process.wait().result()
+    return code, stdout, stderr, time.monotonic() - began
 
 
 def side_by_side(function, cases):
@@ -61,7 +65,7 @@ BLOCKED = """if True:
 """
 
 
-@pytest.mark.once(handles=0)
+@pytest.mark.once(threads=True)
 def test_exits_with_operations_pending_and_threads_blocked():
     ways = [
         ("pass", 0, ""),
@@ -109,7 +113,7 @@ DAEMON_LOOPS = """if True:
 """
 
 
-@pytest.mark.once(handles=0)
+@pytest.mark.once(threads=True)
 def test_exits_while_loops_of_daemon_threads_await(record_property):
     """Without a GIL, one of them may own a lock when it is stopped, which the end of the interpreter must not need."""
     programs = 4 if support.gil else 12
@@ -138,7 +142,7 @@ def run_program(number, folder):
     return seconds, f"TPIO_EXIT={number}: {', '.join(wrong)}\n{plan}" if wrong else ""
 
 
-@pytest.mark.once(handles=0)
+@pytest.mark.once(threads=True)
 @pytest.mark.parametrize("part", range(20 if support.long else 2))
 def test_programs_that_end_with_everything_in_flight(part, tmp_path, record_property):
     """Twenty programs, or two hundred if there is time, one way to end after the other."""
