@@ -276,22 +276,23 @@ def test_a_client_that_resets_before_it_is_accepted_does_not_stop_the_listener(l
 
 
 def test_clients_that_reset_while_they_are_being_accepted_do_not_stop_the_listener(listener):
-    stop = threading.Event()
+    stop, room = threading.Event(), threading.Semaphore(20)
 
     def attack():
         while not stop.is_set():
+            room.acquire(timeout=0.01)  # a full queue would make everybody wait for seconds, the good client too
             reset(socket.create_connection(listener.getsockname()))
 
     thread = threading.Thread(target=attack)
     thread.start()
     try:
         for _ in range(30):
-            # The others may have filled the listener's queue: it is emptied while this one connects.
             connecting, accepted = tpio.open_connection(listener.getsockname()), set()
             while not (connecting.done() and connecting.result().getsockname() in accepted):
                 server, address = listener.accept().result(WAIT)
                 accepted.add(address)
                 server.close()
+                room.release()
             connecting.result().close()
     finally:
         stop.set()
