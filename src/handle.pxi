@@ -134,8 +134,7 @@ cdef class Handle:
     _may_skip = True  # a file, not a directory
 
     def __init__(self, obj, *, pool=None, owns=True):
-        if self.native != NULL:
-            raise RuntimeError("a handle is initialized once")
+        self._require_new()
         value = check_handle(handle_value(obj))
         # What cannot be detached from its handle keeps it, and is what close() closes.
         ours = isinstance(obj, int) or (hasattr(obj, "detach") and not is_c_file(obj))
@@ -146,6 +145,11 @@ cdef class Handle:
                 obj.detach()
             else:
                 self.owner = obj  # keeps it open
+
+    def _require_new(self):
+        """For subclasses, before they prepare for a handle what is the handle's already."""
+        if self.native != NULL:
+            raise RuntimeError("a handle is initialized once")
 
     def _bind(self, value, pool, owns):
         cdef PoolBase where = pool_of(pool)

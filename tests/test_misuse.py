@@ -240,3 +240,20 @@ def test_a_connection_that_was_kept_survives_misuse():
         assert listener.accept().result(WAIT) == (connection, address)
         with closing(connection, client.result(WAIT)):
             pass
+
+
+def test_a_handle_that_is_initialized_again_stays_as_it_was():
+    one, other = tcp_pair()
+    with closing(one, other):
+        with pytest.raises(RuntimeError, match="once"):
+            one.__init__()
+        with pytest.raises(RuntimeError, match="once"), socket.socket() as another:
+            one.__init__(sock=another)
+        one.send(b"omg").result(WAIT)
+        assert other.recv(10).result(WAIT) == b"omg"
+    with tpio.PipeListener(pipe_name(), max_instances=1) as listener:
+        for _ in range(2):  # its place is free again when it is closed
+            accepting = listener.accept()
+            with tpio.open_pipe(listener.name).result(WAIT), accepting.result(WAIT) as connection:
+                with pytest.raises(RuntimeError, match="once"):
+                    connection.__init__(1)

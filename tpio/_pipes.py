@@ -66,6 +66,7 @@ class Pipe(PipeHandle):
         return _impersonation(self.fileno())
 
     def __init__(self, obj: Any, *, pool: Pool | None = None, owns: bool = True) -> None:
+        self._require_new()
         self._seat: int | None = None  # of a listener's connection
         self._anchor: Any = None  # what lives as long as the system has an operation of this pipe
         super().__init__(obj, pool=pool, owns=owns)  # last: when it has the handle, nothing fails any more

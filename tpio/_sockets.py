@@ -57,6 +57,7 @@ class Socket(SocketHandle):
 
     def _prepare(self) -> None:
         """Before there is a handle: when memory runs out, it must be clear whose it is."""
+        self._require_new()
         self._sock = cast(socket.socket, None)
         self._given_back: list[tuple[Socket, Address, bytes]] = []  # a deque would take more than the socket
 
