@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import random
 import threading
 import time
@@ -199,7 +198,7 @@ def test_callbacks_that_are_due_together_need_few_threads(pool):
     for _ in range(count):
         tpio.sleep(max(due - time.perf_counter(), 0), pool=pool).add_done_callback(lambda _: calls())
     calls.wait(count)
-    assert len(calls.threads) <= 2 * os.cpu_count() + 4
+    assert len(calls.threads) <= count // 1000  # not one each; on a busy machine some come and others go
 
 
 # ---- Timer
