@@ -13,6 +13,7 @@ from __future__ import annotations
 import _winapi
 import contextlib
 import ctypes
+import os
 import socket
 import sys
 import tempfile
@@ -391,4 +392,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # the interpreter's end would free what the hooked allocators still use
