@@ -304,30 +304,55 @@ cdef class TLSCredentials:
             tpio_tls_credentials_free(&self.handle)
 
 
+# As with bytearray, what somebody has hold of is not moved: the system may have it, also when a step was given up for lack
+# of memory.
+
 cdef class TLSInput:
     """Where the peer's next bytes go, as a buffer."""
 
     cdef TLSMachine machine
+    cdef LONG exports
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
         cdef void *room
         cdef DWORD size
-        if not tpio_tls_room(self.machine.native, &room, &size):
-            if tpio_tls_undecrypted(self.machine.native) >= TPIO_TLS_LARGEST:
-                raise tls_error(SEC_E_ILLEGAL_MESSAGE, "a message of the peer has no end")
-            raise MemoryError("no memory for what the peer sends")
-        PyBuffer_FillInfo(buffer, self, room, size, False, flags)
+        if InterlockedIncrement(&self.exports) != 1:
+            InterlockedDecrement(&self.exports)
+            raise BufferError("the peer's bytes are being received")
+        try:
+            if not tpio_tls_room(self.machine.native, &room, &size):
+                if tpio_tls_undecrypted(self.machine.native) >= TPIO_TLS_LARGEST:
+                    raise tls_error(SEC_E_ILLEGAL_MESSAGE, "a message of the peer has no end")
+                raise MemoryError("no memory for what the peer sends")
+            PyBuffer_FillInfo(buffer, self, room, size, False, flags)
+        except BaseException:
+            InterlockedDecrement(&self.exports)
+            raise
+
+    def __releasebuffer__(self, Py_buffer *buffer):
+        InterlockedDecrement(&self.exports)
 
 
 cdef class TLSOutput:
-    """What is to be sent, as a buffer."""
+    """What is to be sent, as a buffer, until more is taken."""
 
     cdef TLSMachine machine
     cdef void *bytes
     cdef DWORD size
+    cdef LONG number
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
-        PyBuffer_FillInfo(buffer, self, self.bytes, self.size, True, flags)
+        InterlockedIncrement(&self.machine.sending)
+        try:
+            if self.number != self.machine.taken:
+                raise BufferError("more has been taken since")
+            PyBuffer_FillInfo(buffer, self, self.bytes, self.size, True, flags)
+        except BaseException:
+            InterlockedDecrement(&self.machine.sending)
+            raise
+
+    def __releasebuffer__(self, Py_buffer *buffer):
+        InterlockedDecrement(&self.machine.sending)
 
 
 cdef class TLSMachine:
@@ -339,6 +364,8 @@ cdef class TLSMachine:
     cdef tpio_tls *native
     cdef TLSCredentials credentials
     cdef readonly TLSInput input
+    cdef LONG sending            # exports of what was taken last
+    cdef LONG taken              # its number
 
     def __init__(self, TLSCredentials credentials, *, bint mutual, target, bytes protocols):
         cdef tpio_tls_config config
@@ -458,16 +485,22 @@ cdef class TLSMachine:
             raise self.failure(result)
 
     def take_output(self):
-        """What is to be sent, before anything later; None if there is nothing. It is good until the next take."""
-        cdef TLSOutput output
+        """What is to be sent, before anything later; None if there is nothing. It is good until the next take, which is
+        refused (BufferError) while somebody has hold of it."""
+        cdef TLSOutput output = TLSOutput()
         cdef void *bytes
-        cdef DWORD size = tpio_tls_take_output(self.native, &bytes)
+        cdef DWORD size
+        # The number first: whoever takes hold of the last one meanwhile looks at it after he has said so.
+        InterlockedIncrement(&self.taken)
+        if self.sending != 0:
+            raise BufferError("what was taken before is being sent")
+        size = tpio_tls_take_output(self.native, &bytes)
         if size == 0:
             return None
-        output = TLSOutput()
         output.machine = self
         output.bytes = bytes
         output.size = size
+        output.number = self.taken
         return output
 
     @property

@@ -27,6 +27,7 @@ import pki
 import support
 import tpio
 import tpio.aio
+from ends import read_exactly
 from support import WAIT
 from tpio import tls
 
@@ -114,22 +115,13 @@ def connect(address: Any, context: tls.Context | None, name: str = "localhost") 
     return tls.connect(address, context=context, server_hostname=name).result(WAIT)
 
 
-def read_all(stream: tls.TLSStream, size: int) -> bytes:
-    got = bytearray()
-    while len(got) < size:
-        part = stream.read(size - len(got)).result(WAIT)
-        assert part, f"the end after {len(got)} of {size} bytes"
-        got += part
-    return bytes(got)
-
-
 # ---- data
 
 
 def test_what_is_written_comes_back(server: pki.Issued, context: tls.Context) -> None:
     with serving(server) as address, connect(address, context) as stream:
         assert stream.write(b"hello").result(WAIT) == 5
-        assert read_all(stream, 5) == b"hello"
+        assert read_exactly(stream, 5) == b"hello"
         assert stream.write(b"").result(WAIT) == 0
         assert stream.read(0).result(WAIT) == b""
         stream.unwrap().result(WAIT).close()
@@ -163,7 +155,7 @@ def test_reads_smaller_than_a_record_and_into_a_buffer(server: pki.Issued, conte
     data = bytes(range(256)) * 40
     with serving(server) as address, connect(address, context) as stream:
         stream.write(data).result(WAIT)
-        got = b"".join(read_all(stream, 1) for _ in range(300))
+        got = b"".join(read_exactly(stream, 1) for _ in range(300))
         buffer = bytearray(1000)
         while len(got) < len(data):
             count = stream.read_into(buffer).result(WAIT)
@@ -248,7 +240,7 @@ def test_it_goes_over_a_named_pipe(server: pki.Issued, context: tls.Context) -> 
         with accepted.result(WAIT) as pipe, support.thread(serve, pipe):
             with tls.wrap(client, context, server_hostname="localhost").result(WAIT) as stream:
                 stream.write(b"over a pipe").result(WAIT)
-                assert read_all(stream, 11) == b"over a pipe"
+                assert read_exactly(stream, 11) == b"over a pipe"
 
 
 # ---- what was agreed on
@@ -267,7 +259,7 @@ def test_what_was_agreed_on_is_the_same_on_both_sides(server: pki.Issued, ca: pk
     with serving(server, look, lambda made: made.set_alpn_protocols(["h2", "http/1.1"])) as address:
         with connect(address, context) as stream:
             stream.write(b"x").result(WAIT)
-            read_all(stream, 1)
+            read_exactly(stream, 1)
             name, version, bits = stream.cipher
             assert (stream.version, version, bits) == (seen["version"], seen["version"], seen["cipher"][2])
             assert not name or name.startswith("TLS_")
@@ -304,7 +296,7 @@ def test_tls_1_3_with_tickets(server: pki.Issued, ca: pki.Authority) -> None:
         assert stream.version == "TLSv1.3"
         for size in (1, 100_000):
             stream.write(b"x" * size).result(WAIT)
-            assert read_all(stream, size) == b"x" * size
+            assert read_exactly(stream, size) == b"x" * size
         stream.unwrap().result(WAIT).close()
 
 
@@ -350,7 +342,7 @@ BAD = {
 def succeeds(issued: pki.Issued, context: tls.Context | None, name: str) -> None:
     with serving(issued) as address, connect(address, context, name) as stream:
         stream.write(b"secret").result(WAIT)
-        assert read_all(stream, 6) == b"secret"
+        assert read_exactly(stream, 6) == b"secret"
         stream.unwrap().result(WAIT).close()
 
 
@@ -490,7 +482,7 @@ def test_a_client_shows_its_certificate(how: str, server: pki.Issued, ca: pki.Au
     seen: list[Any] = []
     with serving(server, show_peer(seen), require_certificate(ca)) as address, connect(address, context) as stream:
         stream.write(b"x").result(WAIT)
-        assert read_all(stream, 1) == b"x"
+        assert read_exactly(stream, 1) == b"x"
         stream.unwrap().result(WAIT).close()
     assert seen == [client.der]
     del context, certificate, stream
@@ -560,7 +552,7 @@ def test_an_end_without_close_notify_is_a_truncation(server: pki.Issued, context
         connection.recv(1)
 
     with serving(server, cut, failures=[]) as address, connect(address, context) as stream:
-        assert read_all(stream, 12) == b"all there is"
+        assert read_exactly(stream, 12) == b"all there is"
         for _ in range(2):
             with pytest.raises(tls.TLSTruncatedError):
                 stream.read(1).result(WAIT)
@@ -576,7 +568,7 @@ def test_a_record_that_was_forged_is_an_error(server: pki.Issued, context: tls.C
             raw.recv(1)
 
     with serving(server, forge, failures=[]) as address, connect(address, context) as stream:
-        assert read_all(stream, 4) == b"true"
+        assert read_exactly(stream, 4) == b"true"
         for _ in range(2):
             with pytest.raises(tls.TLSError) as caught:
                 stream.read(1).result(WAIT)
@@ -624,7 +616,7 @@ def test_unwrap_with_data_that_was_not_read_is_an_error(server: pki.Issued, cont
     with serving(server, send) as address, connect(address, context) as stream:
         with pytest.raises(tls.TLSError, match="not read"):
             stream.unwrap().result(WAIT)
-        assert read_all(stream, 4) == b"data"
+        assert read_exactly(stream, 4) == b"data"
         assert stream.read(1).result(WAIT) == b""
 
 
@@ -658,6 +650,24 @@ def test_close_cancels_what_is_pending(server: pki.Issued, context: tls.Context)
         assert "closed" in repr(stream)
 
 
+def test_what_the_system_may_have_is_not_moved(context: tls.Context) -> None:
+    machine: Any = context._machine("localhost")
+    with memoryview(machine.input):
+        with pytest.raises(BufferError, match="being received"):
+            memoryview(machine.input)
+    memoryview(machine.input).release()
+    assert not machine.handshake()
+    output = machine.take_output()
+    with memoryview(output) as hello:
+        before = bytes(hello)
+        with pytest.raises(BufferError, match="being sent"):
+            machine.take_output()
+        assert hello == before
+    assert machine.take_output() is None
+    with pytest.raises(BufferError, match="since"):
+        memoryview(output)
+
+
 # ---- cancels
 
 
@@ -673,7 +683,7 @@ def test_a_cancelled_read_loses_nothing(server: pki.Issued, context: tls.Context
             except CancelledError:
                 got = b""
             (writing or stream.write(data)).result(WAIT)
-            assert got + read_all(stream, len(data) - len(got)) == data
+            assert got + read_exactly(stream, len(data) - len(got)) == data
         stream.unwrap().result(WAIT).close()
 
 
@@ -814,7 +824,7 @@ def test_a_socket_of_the_standard_library_can_be_wrapped(server: pki.Issued, con
     with serving(server) as address, socket.create_connection(address) as sock:
         stream = tls.wrap(sock, context, server_hostname="localhost").result(WAIT)
         stream.write(b"x").result(WAIT)
-        assert read_all(stream, 1) == b"x"
+        assert read_exactly(stream, 1) == b"x"
         stream.unwrap().result(WAIT).close()
 
 
@@ -1111,7 +1121,7 @@ def test_both_sides_are_the_systems(version: tls.Version, server: pki.Issued, ca
             with stream:
                 assert stream.version == client.version == version.name.replace("_", ".")
                 client.write(b"x" * 100_000).result(WAIT)
-                assert read_all(stream, 100_000) == b"x" * 100_000
+                assert read_exactly(stream, 100_000) == b"x" * 100_000
                 ends = client.unwrap(), stream.unwrap()
                 for end in ends:
                     end.result(WAIT).close()

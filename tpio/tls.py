@@ -484,6 +484,7 @@ class TLSStream:
         self._require_open()
         yield from self._take(self._writing)
         try:
+            self._require_open()
             self._machine.shut()
             yield from self._send()
         finally:
