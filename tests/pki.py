@@ -15,6 +15,8 @@ import secrets
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
+from tpio import _pem
+
 BITS = 2048
 E = 65537
 SERVER_AUTH, CLIENT_AUTH = "1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2"
@@ -85,16 +87,7 @@ def key(number: int) -> Key:
 # ---- DER
 
 
-def tlv(tag: int, content: bytes) -> bytes:
-    size = len(content)
-    if size < 128:
-        return bytes([tag, size]) + content
-    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes([tag, 128 | len(length)]) + length + content
-
-
-def seq(*parts: bytes) -> bytes:
-    return tlv(0x30, b"".join(parts))
+tlv, seq = _pem._tlv, _pem._sequence
 
 
 def number(n: int) -> bytes:

@@ -58,6 +58,25 @@ def bound_handles() -> int:
     return sum(pool.stats().handles for pool in pools())
 
 
+class _Thread(ctypes.Structure):
+    _fields_ = tuple((name, ctypes.c_ulong) for name in ("size", "usage", "id", "owner", "base", "delta", "flags"))
+
+
+def native_threads() -> set[int]:
+    """The process's threads, those too of which Python does not know."""
+    _kernel32.CreateToolhelp32Snapshot.restype = ctypes.c_void_p
+    snapshot = ctypes.c_void_p(_kernel32.CreateToolhelp32Snapshot(4, 0))
+    entry = _Thread(size=ctypes.sizeof(_Thread))
+    mine = set()
+    more = _kernel32.Thread32First(snapshot, ctypes.byref(entry))
+    while more:
+        if entry.owner == os.getpid():
+            mine.add(entry.id)
+        more = _kernel32.Thread32Next(snapshot, ctypes.byref(entry))
+    _kernel32.CloseHandle(snapshot)
+    return mine
+
+
 def os_handles() -> int:
     """The number of the process's handles."""
     gc.collect()

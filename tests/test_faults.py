@@ -797,6 +797,16 @@ def in_a_loop(main: Callable[[contextlib.AsyncExitStack], Coroutine[Any, Any, An
         heedful.close()  # there may have been no loop
 
 
+def scenario_in_a_loop(main: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[[contextlib.ExitStack], None]:
+    """A scenario that is a coroutine: it gets the stack of all, and one that is left inside the loop."""
+
+    @functools.wraps(main)
+    def function(stack: contextlib.ExitStack) -> None:
+        in_a_loop(functools.partial(main, stack))
+
+    return scenario(function)
+
+
 @scenario
 def a_loop(stack):
     async def main(_):
@@ -847,65 +857,56 @@ def awaits_in_another_loop(stack):
     in_a_loop(main, functools.partial(tpio.aio.run, loop_factory=asyncio.SelectorEventLoop))
 
 
-@scenario
-def streams_in_a_loop(stack):
-    async def main(inside):
-        async def serve(reader, writer):
-            writer.write(await reader.read(4))
-            await writer.drain()
-            writer.close()
-
-        # A start_server that is cancelled leaks what it listens on.
-        listener = inside.enter_context(socket.create_server(("127.0.0.1", 0)))
-        server = await asyncio.start_server(serve, sock=listener)
-        inside.callback(server.close)
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        inside.callback(writer.close)
-        writer.write(b"data")
+@scenario_in_a_loop
+async def streams_in_a_loop(stack, inside):
+    async def serve(reader, writer):
+        writer.write(await reader.read(4))
         await writer.drain()
-        await reader.read()
+        writer.close()
 
-    in_a_loop(main)
-
-
-@scenario
-def a_read_in_a_loop_that_is_cancelled(stack):
-    async def main(inside):
-        loop = asyncio.get_running_loop()
-        ours, theirs = plain_tcp_pair()
-        with ours, theirs:
-            ours.setblocking(False)
-            reading = asyncio.ensure_future(loop.sock_recv(ours, 4))
-            await asyncio.sleep(0)
-            reading.cancel()
-            theirs.sendall(b"data")
-            await loop.sock_recv(ours, 4)
-
-    in_a_loop(main)
+    # A start_server that is cancelled leaks what it listens on.
+    listener = inside.enter_context(socket.create_server(("127.0.0.1", 0)))
+    server = await asyncio.start_server(serve, sock=listener)
+    inside.callback(server.close)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    inside.callback(writer.close)
+    writer.write(b"data")
+    await writer.drain()
+    await reader.read()
 
 
-@scenario
-def datagrams_in_a_loop(stack):
-    async def main(inside):
-        loop = asyncio.get_running_loop()
-        received = loop.create_future()
+@scenario_in_a_loop
+async def a_read_in_a_loop_that_is_cancelled(stack, inside):
+    loop = asyncio.get_running_loop()
+    ours, theirs = plain_tcp_pair()
+    with ours, theirs:
+        ours.setblocking(False)
+        reading = asyncio.ensure_future(loop.sock_recv(ours, 4))
+        await asyncio.sleep(0)
+        reading.cancel()
+        theirs.sendall(b"data")
+        await loop.sock_recv(ours, 4)
 
-        class Receiver(asyncio.DatagramProtocol):
-            def datagram_received(self, data, address):
-                received.set_result(data)
 
-            def error_received(self, error):
-                if not received.done():
-                    received.set_exception(error)
+@scenario_in_a_loop
+async def datagrams_in_a_loop(stack, inside):
+    loop = asyncio.get_running_loop()
+    received = loop.create_future()
 
-        one, _ = await loop.create_datagram_endpoint(Receiver, ("127.0.0.1", 0))
-        inside.callback(one.close)
-        other, _ = await loop.create_datagram_endpoint(Receiver, remote_addr=one.get_extra_info("sockname"))
-        inside.callback(other.close)
-        other.sendto(b"data")
-        await received
+    class Receiver(asyncio.DatagramProtocol):
+        def datagram_received(self, data, address):
+            received.set_result(data)
 
-    in_a_loop(main)
+        def error_received(self, error):
+            if not received.done():
+                received.set_exception(error)
+
+    one, _ = await loop.create_datagram_endpoint(Receiver, ("127.0.0.1", 0))
+    inside.callback(one.close)
+    other, _ = await loop.create_datagram_endpoint(Receiver, remote_addr=one.get_extra_info("sockname"))
+    inside.callback(other.close)
+    other.sendto(b"data")
+    await received
 
 
 @scenario
@@ -925,93 +926,75 @@ def sendfile_in_a_loop(stack):
     in_a_loop(main)
 
 
-@scenario
-def pipe_streams_in_a_loop(stack):
-    async def main(inside):
-        async def serve(reader, writer):
-            writer.write(await reader.read(4))
-            await writer.drain()
-            writer.close()
-
-        server = await inside.enter_async_context(await tpio.aio.serve_pipe(serve, pipe_name()))
-        inside.callback(server.close_clients)
-        reader, writer = await tpio.aio.open_pipe(server.name)
-        inside.callback(writer.close)
-        writer.write(b"data")
+@scenario_in_a_loop
+async def pipe_streams_in_a_loop(stack, inside):
+    async def serve(reader, writer):
+        writer.write(await reader.read(4))
         await writer.drain()
-        await reader.read(4)
+        writer.close()
 
-    in_a_loop(main)
-
-
-@scenario
-def pipes_of_asyncio_in_a_loop(stack):
-    async def main(inside):
-        loop = asyncio.get_running_loop()
-        name = pipe_name()
-        (server,) = await loop.start_serving_pipe(asyncio.Protocol, name)
-        inside.callback(server.close)
-        client, _ = await loop.create_pipe_connection(asyncio.Protocol, name)
-        client.write(b"data")
-        client.close()
-        await asyncio.sleep(0.001)
-
-    in_a_loop(main)
+    server = await inside.enter_async_context(await tpio.aio.serve_pipe(serve, pipe_name()))
+    inside.callback(server.close_clients)
+    reader, writer = await tpio.aio.open_pipe(server.name)
+    inside.callback(writer.close)
+    writer.write(b"data")
+    await writer.drain()
+    await reader.read(4)
 
 
-@scenario
-def the_ends_of_a_pipe_in_a_loop(stack):
-    async def main(inside):
-        loop = asyncio.get_running_loop()
-        reader, writer = kept(stack, *tpio.pipe())
-        stream = asyncio.StreamReader()
-        reading, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), reader)
-        inside.callback(reading.close)
-        writing, _ = await loop.connect_write_pipe(asyncio.Protocol, writer)
-        inside.callback(writing.close)
-        writing.write(b"data")
-        await stream.read(4)
-
-    in_a_loop(main)
+@scenario_in_a_loop
+async def pipes_of_asyncio_in_a_loop(stack, inside):
+    loop = asyncio.get_running_loop()
+    name = pipe_name()
+    (server,) = await loop.start_serving_pipe(asyncio.Protocol, name)
+    inside.callback(server.close)
+    client, _ = await loop.create_pipe_connection(asyncio.Protocol, name)
+    client.write(b"data")
+    client.close()
+    await asyncio.sleep(0.001)
 
 
-@scenario
-def blocking_pipes_in_a_loop(stack):
-    async def main(inside):
-        loop = asyncio.get_running_loop()
-        number, other = os.pipe()
-        reader = kept(stack, os.fdopen(number, "rb", 0))
-        writer = kept(stack, os.fdopen(other, "wb", 0))
-        stream = asyncio.StreamReader()
-        writing, _ = await loop.connect_write_pipe(asyncio.Protocol, writer)
-        inside.callback(writing.close)
-        reading, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), reader)
-        inside.callback(reading.close)
-        writing.write(b"data")
-        await stream.read(4)
-        writing.close()
-        await stream.read(4)
-
-    in_a_loop(main)
+@scenario_in_a_loop
+async def the_ends_of_a_pipe_in_a_loop(stack, inside):
+    loop = asyncio.get_running_loop()
+    reader, writer = kept(stack, *tpio.pipe())
+    stream = asyncio.StreamReader()
+    reading, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), reader)
+    inside.callback(reading.close)
+    writing, _ = await loop.connect_write_pipe(asyncio.Protocol, writer)
+    inside.callback(writing.close)
+    writing.write(b"data")
+    await stream.read(4)
 
 
-@scenario
-def a_child_in_a_loop(stack):
-    async def main(inside):
-        child = await asyncio.create_subprocess_exec(*program("pass"))
-        await child.wait()
+@scenario_in_a_loop
+async def blocking_pipes_in_a_loop(stack, inside):
+    loop = asyncio.get_running_loop()
+    number, other = os.pipe()
+    reader = kept(stack, os.fdopen(number, "rb", 0))
+    writer = kept(stack, os.fdopen(other, "wb", 0))
+    stream = asyncio.StreamReader()
+    writing, _ = await loop.connect_write_pipe(asyncio.Protocol, writer)
+    inside.callback(writing.close)
+    reading, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), reader)
+    inside.callback(reading.close)
+    writing.write(b"data")
+    await stream.read(4)
+    writing.close()
+    await stream.read(4)
 
-    in_a_loop(main)
+
+@scenario_in_a_loop
+async def a_child_in_a_loop(stack, inside):
+    child = await asyncio.create_subprocess_exec(*program("pass"))
+    await child.wait()
 
 
-@scenario
-def a_file_in_a_loop(stack):
-    async def main(inside):
-        async with tpio.aio.open_file(os.path.join(_folder, f"file-{next(_numbers)}"), "w+b") as file:
-            await file.write(b"data", 0)
-            await file.read(4, 0)
-
-    in_a_loop(main)
+@scenario_in_a_loop
+async def a_file_in_a_loop(stack, inside):
+    async with tpio.aio.open_file(os.path.join(_folder, f"file-{next(_numbers)}"), "w+b") as file:
+        await file.write(b"data", 0)
+        await file.read(4, 0)
 
 
 @scenario

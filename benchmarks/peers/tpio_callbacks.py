@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import socket
 from collections.abc import Iterator
@@ -116,14 +117,23 @@ class TpioCallbacks(Peer):
             return _until_done(_Directory(watcher, iter(names)))
 
 
-class _Chain:
+class _Chain(abc.ABC):
     """Operations of which each begins the next. `done` ends with the last, or with the first exception."""
 
-    def __init__(self) -> None:
+    def __init__(self, turns: int = 1) -> None:
         self.done: Future[None] = Future()
+        self.turns = turns  # that are left
 
-    def begin(self) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def begin(self) -> None: ...
+
+    def go_on(self) -> None:
+        """A turn is over."""
+        self.turns -= 1
+        if self.turns:
+            self.begin()
+        else:
+            self.done.set_result(None)
 
 
 def _until_done(*chains: _Chain) -> float:
@@ -145,9 +155,8 @@ def _ping(near: End, far: End, turns: int, size: int) -> float:
 
 class _Answer(_Chain):
     def __init__(self, end: End, turns: int, size: int) -> None:
-        super().__init__()
+        super().__init__(turns)
         self.reader, self.writer = end
-        self.turns = turns
         self.size = size
 
     def begin(self) -> None:
@@ -158,11 +167,7 @@ class _Answer(_Chain):
             message = future.result()
             expect(message, self.size)
             self.writer.write(message)
-            self.turns -= 1
-            if self.turns:
-                self.reader.read(self.size).add_done_callback(self.on_read)
-            else:
-                self.done.set_result(None)
+            self.go_on()
         except BaseException as error:
             self.done.set_exception(error)
 
@@ -176,22 +181,16 @@ class _Call(_Answer):
         try:
             message = future.result()
             expect(message, self.size)
-            self.turns -= 1
-            if self.turns:
-                self.writer.write(message)
-                self.reader.read(self.size).add_done_callback(self.on_read)
-            else:
-                self.done.set_result(None)
+            self.go_on()
         except BaseException as error:
             self.done.set_exception(error)
 
 
 class _WakeUp(_Chain):
     def __init__(self, end: tpio.Socket, waker: Waker, turns: int) -> None:
-        super().__init__()
+        super().__init__(turns)
         self.end = end
         self.waker = waker
-        self.turns = turns
         self.took = 0.0
 
     @classmethod
@@ -208,20 +207,15 @@ class _WakeUp(_Chain):
         try:
             self.took += perf_counter() - self.waker.sent_at
             future.result()
-            self.turns -= 1
-            if self.turns:
-                self.begin()
-            else:
-                self.done.set_result(None)
+            self.go_on()
         except BaseException as error:
             self.done.set_exception(error)
 
 
 class _Sender(_Chain):
     def __init__(self, writer: tpio.Handle, blocks: int, size: int) -> None:
-        super().__init__()
+        super().__init__(blocks)
         self.writer = writer
-        self.left = blocks
         self.block = bytes(size)
 
     def begin(self) -> None:
@@ -230,11 +224,7 @@ class _Sender(_Chain):
     def on_written(self, future: tpio.Future[int]) -> None:
         try:
             future.result()
-            self.left -= 1
-            if self.left:
-                self.writer.write(self.block).add_done_callback(self.on_written)
-            else:
-                self.done.set_result(None)
+            self.go_on()
         except BaseException as error:
             self.done.set_exception(error)
 
@@ -262,9 +252,8 @@ class _Receiver(_Chain):
 
 class _UdpAnswer(_Chain):
     def __init__(self, end: tpio.Socket, turns: int, size: int) -> None:
-        super().__init__()
+        super().__init__(turns)
         self.end = end
-        self.turns = turns
         self.size = size
 
     def begin(self) -> None:
@@ -275,11 +264,7 @@ class _UdpAnswer(_Chain):
             message, sender = future.result()
             expect(message, self.size)
             self.end.send_to(message, sender)
-            self.turns -= 1
-            if self.turns:
-                self.begin()
-            else:
-                self.done.set_result(None)
+            self.go_on()
         except BaseException as error:
             self.done.set_exception(error)
 
@@ -296,11 +281,7 @@ class _UdpCall(_UdpAnswer):
     def on_received(self, future: tpio.Future[tuple[bytes, Any]]) -> None:
         try:
             expect(future.result()[0], self.size)
-            self.turns -= 1
-            if self.turns:
-                self.begin()
-            else:
-                self.done.set_result(None)
+            self.go_on()
         except BaseException as error:
             self.done.set_exception(error)
 
@@ -329,9 +310,8 @@ class _FileSender(_Chain):
 
 class _Calls(_Chain):
     def __init__(self, pool: tpio.Pool, calls: int) -> None:
-        super().__init__()
+        super().__init__(calls)
         self.pool = pool
-        self.left = calls
 
     def begin(self) -> None:
         self.pool.submit(nothing).add_done_callback(self.on_called)
@@ -339,11 +319,7 @@ class _Calls(_Chain):
     def on_called(self, future: tpio.Future[None]) -> None:
         try:
             future.result()
-            self.left -= 1
-            if self.left:
-                self.begin()
-            else:
-                self.done.set_result(None)
+            self.go_on()
         except BaseException as error:
             self.done.set_exception(error)
 
