@@ -14,17 +14,17 @@ static volatile LONG counts__on;            /* the pool's threads */
 static volatile LONG counts__caller;        /* the id of the thread that counts its own, or 0 */
 static volatile LONG counts__last;          /* the id of the thread that was seen last */
 static volatile LONG counts__of[WHERE][TPIO_COUNTED];
-static char counts__names[4096];            /* of the calls, in order */
-static volatile LONG counts__length;
+static char counts__names[WHERE][4096];     /* of the calls, in order */
+static volatile LONG counts__length[WHERE];
 
-static void counts__note(const char *name)
+static void counts__note(int where, const char *name)
 {
     LONG size = (LONG)strlen(name) + 1;
-    LONG at = InterlockedExchangeAdd(&counts__length, size);
+    LONG at = InterlockedExchangeAdd(&counts__length[where], size);
 
-    if (at + size < (LONG)sizeof counts__names) {
-        memcpy(counts__names + at, name, (size_t)size - 1);
-        counts__names[at + size - 1] = ' ';
+    if (at + size < (LONG)sizeof counts__names[where]) {
+        memcpy(counts__names[where] + at, name, (size_t)size - 1);
+        counts__names[where][at + size - 1] = ' ';
     }
 }
 
@@ -52,7 +52,7 @@ void tpio_count(tpio_counted what, const char *name)
         return;
     if (InterlockedExchange(&counts__last, id) != id)
         InterlockedIncrement(&counts__of[where][TPIO_SWITCHES]);
-    counts__note(name);
+    counts__note(where, name);
 }
 
 /* ---- for tests/cost.py, which calls them through ctypes */
@@ -62,7 +62,7 @@ __declspec(dllexport) void tpio_counts_begin(void)
 {
     memset((void *)counts__of, 0, sizeof counts__of);
     memset(counts__names, 0, sizeof counts__names);
-    counts__length = 0;
+    memset((void *)counts__length, 0, sizeof counts__length);
     InterlockedExchange(&counts__last, (LONG)GetCurrentThreadId());
     InterlockedExchange(&counts__on, 1);
     InterlockedExchange(&counts__caller, (LONG)GetCurrentThreadId());
@@ -81,9 +81,10 @@ __declspec(dllexport) const volatile LONG *tpio_counts_end(void)
     return counts__of[0];
 }
 
-__declspec(dllexport) const char *tpio_counts_names(void)
+/* 0: the calling thread's, 1: the pool's */
+__declspec(dllexport) const char *tpio_counts_names(int where)
 {
-    return counts__names;
+    return counts__names[where];
 }
 
 /* Bytes of the core's memory for each handle; what the system needs for its own is not known. */

@@ -20,8 +20,7 @@ import support
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        "once(handles=32, threads=False): may leave that many more handles, and with threads one for each thread that the "
-        "pools have now; is not run again to see",
+        "once(handles=32): may leave that many more handles; is not run again to see",
     )
 
 
@@ -93,27 +92,32 @@ def unraisable(_clean: Unraisable) -> Unraisable:
     return _clean
 
 
+def _native_threads() -> set[int]:
+    """Wine gives a thread an event when it first blocks, and the threads of pools come and go."""
+    return support.native_threads() if support.wine else set()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
     """A test that leaks a handle leaks one each time that it is run. What is made on first use (a module's, the event
     of a thread that blocks, the thread pool's own) is not made again: when a test ends with more handles than before,
     it is run again, and again."""
-    before = support.os_handles()
+    counts = [support.os_handles()]
+    threads = _native_threads()
     result = yield
-    counts = [before]
 
     def grown(allowed: int, patience: float) -> bool:
-        most = counts[-1] + allowed
+        nonlocal threads
+        now = _native_threads()
+        most = counts[-1] + allowed + len(now - threads)
+        threads = now
         support.eventually(lambda: support.os_handles() <= most, patience)
         counts.append(support.os_handles())
         return counts[-1] > most
 
     once = pyfuncitem.get_closest_marker("once")
     if once is not None:
-        # Wine gives a thread an event when it first blocks, and lets the threads of a pool go when they were idle for long.
-        threads = sum(pool.stats().threads for pool in support.pools()) if once.kwargs.get("threads") else 0
-        allowed = once.kwargs.get("handles", 32) + threads
-        assert not grown(allowed, 5), f"handles leak, counted {counts}, of which {threads} may be those of threads"
+        assert not grown(once.kwargs.get("handles", 32), 5), f"handles leak, counted {counts}"
         return result
     wanted = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
     for _ in range(3):

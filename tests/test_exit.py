@@ -65,7 +65,7 @@ BLOCKED = """if True:
 """
 
 
-@pytest.mark.once(threads=True)
+@pytest.mark.once
 def test_exits_with_operations_pending_and_threads_blocked():
     ways = [
         ("pass", 0, ""),
@@ -113,7 +113,7 @@ DAEMON_LOOPS = """if True:
 """
 
 
-@pytest.mark.once(threads=True)
+@pytest.mark.once
 def test_exits_while_loops_of_daemon_threads_await(record_property):
     """Without a GIL, one of them may own a lock when it is stopped, which the end of the interpreter must not need."""
     programs = 4 if support.gil else 12
@@ -142,7 +142,7 @@ def run_program(number, folder):
     return seconds, f"TPIO_EXIT={number}: {', '.join(wrong)}\n{plan}" if wrong else ""
 
 
-@pytest.mark.once(threads=True)
+@pytest.mark.once
 @pytest.mark.parametrize("part", range(20 if support.long else 2))
 def test_programs_that_end_with_everything_in_flight(part, tmp_path, record_property):
     """Twenty programs, or two hundred if there is time, one way to end after the other."""

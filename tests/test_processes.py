@@ -9,6 +9,7 @@ import msvcrt
 import os
 import pathlib
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from ctypes import wintypes
 import pytest
 
 import tpio
-from support import WAIT, at_once, eventually, long, os_handles, python
+from support import WAIT, at_once, eventually, long, os_handles, python, wine
 from tpio import DEVNULL, PIPE, STDOUT
 
 PYTHON = [sys.executable, "-I", "-S", "-c"]
@@ -310,6 +311,33 @@ def test_kill_ends_the_process_and_is_no_error_afterwards():
         assert process.wait().result(WAIT) == 1
         process.kill()
         assert process.wait().result(WAIT) == 1
+
+
+def test_signals_of_a_process():
+    with run(STAY, stdin=PIPE) as process:
+        with pytest.raises(ValueError, match="unsupported signal: 2"):
+            process.send_signal(signal.SIGINT)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait().result(WAIT) == 1
+        for number in (signal.SIGTERM, signal.CTRL_BREAK_EVENT):
+            process.send_signal(number)  # it has ended: nothing
+        process.terminate()
+
+
+@pytest.mark.skipif(wine, reason="started by a pipe, as here, a program has no console under Wine")
+def test_ctrl_break_goes_to_the_group_that_a_process_leads():
+    code = """if True:
+        import os, signal, time
+        signal.signal(signal.SIGBREAK, lambda number, frame: os._exit(42))
+        print("ready", flush=True)
+        while True:
+            time.sleep(0.01)
+    """
+    with run(code, stdout=PIPE, creationflags=subprocess.CREATE_NEW_PROCESS_GROUP) as process:
+        assert process.stdout.read(100).result(WAIT).split() == [b"ready"]
+        process.send_signal(signal.CTRL_BREAK_EVENT)
+        assert process.wait().result(WAIT) == 42
 
 
 TREE = """if True:

@@ -28,6 +28,7 @@ def test_everything_works_here():
     ran = run("--json")
     assert not ran.stderr
     report = json.loads(ran.stdout)
+    assert not [row for row in report["rows"] if row["state"] == "failed"]
     assert ran.returncode == 0 and report["ok"] is True
     assert report["tpio"] == tpio.__version__
     assert [row["what"] for row in report["rows"]] == list(selfcheck.ROWS)

@@ -186,7 +186,7 @@ def test_close_ends_pending_operations_as_cancelled(pair):
     assert all(future.cancelled() for future in futures)
 
 
-@pytest.mark.once(handles=8, threads=True)
+@pytest.mark.once(handles=8)
 def test_a_thousand_connections_echo_at_once():
     count, rounds = 1000, 3
     done = threading.Semaphore(0)

@@ -14,7 +14,7 @@ from concurrent.futures import CancelledError
 import pytest
 
 import tpio
-from support import WAIT, at_once, eventually, native_threads
+from support import WAIT, at_once, eventually, gil, native_threads
 
 LONG = 1000.0  # seconds: what must not happen within a test
 
@@ -192,7 +192,10 @@ def test_a_hundred_thousand_sleeps_end(pool):
 
 
 def test_callbacks_that_are_due_together_need_few_threads(pool):
+    """With a GIL, one thread calls what is due. Without, each thread of the pool calls its own, and how many threads that
+    are is for the system: under Wine one more whenever all are busy."""
     count = 20_000
+    most = 2 * os.cpu_count() + 4 if gil else count // 500
     calls = Calls()
     before = native_threads()  # on a busy machine, many of the process's pool take their turn
 
@@ -200,7 +203,7 @@ def test_callbacks_that_are_due_together_need_few_threads(pool):
     for _ in range(count):
         tpio.sleep(max(due - time.perf_counter(), 0), pool=pool).add_done_callback(lambda _: calls())
     calls.wait(count)
-    assert len(calls.threads - before) <= 2 * os.cpu_count() + 4
+    assert len(calls.threads - before) <= most
 
 
 # ---- Timer

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 import os
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -145,6 +146,23 @@ class Process:
         with self._lock:
             self._require_open()
             _tpio.terminate_job(self._job, KILLED)
+
+    def terminate(self) -> None:
+        """The same as kill(), as in subprocess on Windows."""
+        self.kill()
+
+    def send_signal(self, signal_number: int) -> None:
+        """SIGTERM: terminate(). CTRL_C_EVENT and CTRL_BREAK_EVENT go to the process group that the process leads
+        (creationflags=subprocess.CREATE_NEW_PROCESS_GROUP) or to our own console: see GenerateConsoleCtrlEvent. ValueError for
+        another; nothing if the process has ended."""
+        if signal_number not in (signal.SIGTERM, signal.CTRL_C_EVENT, signal.CTRL_BREAK_EVENT):
+            raise ValueError(f"unsupported signal: {signal_number}")
+        if self.poll() is not None:
+            return
+        if signal_number == signal.SIGTERM:
+            self.terminate()
+        else:
+            os.kill(self.pid, signal_number)
 
     def poll(self) -> int | None:
         """The exit code, or None while the process runs. Does not block."""

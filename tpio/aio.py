@@ -32,11 +32,21 @@ from ._blocking import BlockingFile, blocking_file_of
 from ._pipe_streams import PipeServer, open_pipe, serve_pipe
 from ._sockets import GONE, Socket
 from ._ssl_object import Disguise
+from ._subprocesses import SpawnedTransport, create_subprocess_exec
 from ._tpio import Future, Handle, ProactorInbox, Sink, default_pool
 from ._verbs import handle_of
 from .tls import Context
 
-__all__ = ["EventLoop", "PipeServer", "Proactor", "open_file", "open_pipe", "run", "serve_pipe"]
+__all__ = [
+    "EventLoop",
+    "PipeServer",
+    "Proactor",
+    "create_subprocess_exec",
+    "open_file",
+    "open_pipe",
+    "run",
+    "serve_pipe",
+]
 
 T = TypeVar("T")
 
@@ -392,6 +402,11 @@ class EventLoop(asyncio.ProactorEventLoop):
         blocking = isinstance(self._proactor._handle(sock), BlockingFile)  # type: ignore[attr-defined]
         kind = _transports.BlindWritePipeTransport if blocking else _transports.WritePipeTransport
         return kind(self, sock, protocol, waiter, extra)
+
+    def _make_spawned_transport(
+        self, protocol: Any, args: Any, stdin: Any, stdout: Any, stderr: Any, waiter: Any, options: dict[str, Any]
+    ) -> Any:
+        return SpawnedTransport(self, protocol, args, False, stdin, stdout, stderr, 0, waiter, **options)
 
     def _write_to_self(self) -> None:
         # The proactor waits on an event; nothing needs to go through the loop's socket pair.
