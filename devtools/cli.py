@@ -6,7 +6,20 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from . import asyncio_suite, bench, bench_http, build, frameworks, interpreter, lint, pythons, sim, testing, wheels
+from . import (
+    asyncio_suite,
+    bench,
+    bench_http,
+    bench_threads,
+    build,
+    frameworks,
+    interpreter,
+    lint,
+    pythons,
+    sim,
+    testing,
+    wheels,
+)
 from .interpreter import Interpreter
 from .pythons import Version
 from .ui import Failure, say
@@ -101,6 +114,11 @@ COMMANDS = {
         "[-V VERSION] [--quick]",
         "compare event loops under uvicorn, with wrk on this machine for the load",
         lambda options: bench_http.run(options.one, options.rest),
+    ),
+    "bench-threads": Command(
+        "[-V VERSION] [--quick]",
+        "compare Python with a GIL and without, where callbacks compute",
+        lambda options: bench_threads.run(options.one, options.rest),
     ),
     "wheel": Command(
         "[-V VERSION]",

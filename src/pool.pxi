@@ -2,9 +2,9 @@
 
 
 cdef object _PRIORITIES = {
-    "low": TP_CALLBACK_PRIORITY_LOW,
-    "normal": TP_CALLBACK_PRIORITY_NORMAL,
-    "high": TP_CALLBACK_PRIORITY_HIGH,
+    "low": -1,
+    "normal": 0,
+    "high": 1,
 }
 
 PoolStats = namedtuple("PoolStats", "pending submitted completed cancelled failed handles threads")

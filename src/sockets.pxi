@@ -303,11 +303,11 @@ cdef class SocketHandle(Handle):
             future.settle(CANCELLED, None)
             raise
 
-    def recv_from_into(self, buffer):
+    def recv_from_into(self, buf):
         """Receives one datagram into a writable buffer: Future of (number of bytes, address)."""
         cdef FutureBase future = self.begin(DATAGRAM_INTO)
         try:
-            future.pin(buffer, True)
+            future.pin(buf, True)
             if self.leftover and (kept := self.take_leftover()) is not None:
                 try:
                     data = self.from_leftover(kept, future.size)

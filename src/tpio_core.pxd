@@ -67,13 +67,9 @@ cdef extern from "tpio_core.h" nogil:
         LONG64 pending, submitted, completed, cancelled, failed
         LONG handles, threads
 
-    ctypedef enum TP_CALLBACK_PRIORITY:
-        TP_CALLBACK_PRIORITY_HIGH
-        TP_CALLBACK_PRIORITY_NORMAL
-        TP_CALLBACK_PRIORITY_LOW
     ctypedef struct tpio_pool_options:
         DWORD min_threads, max_threads
-        TP_CALLBACK_PRIORITY priority
+        int priority
         BOOL runs_long
 
     DWORD tpio_pool_create(const tpio_pool_options *options, tpio_pool **pool)

@@ -36,7 +36,9 @@ DWORD tpio_pool_create(const tpio_pool_options *options, tpio_pool **result)
         goto failed;
     }
     SetThreadpoolCallbackPool(&pool->environ_, pool->pool);
-    SetThreadpoolCallbackPriority(&pool->environ_, options->priority);
+    SetThreadpoolCallbackPriority(&pool->environ_, options->priority > 0   ? TP_CALLBACK_PRIORITY_HIGH
+                                                   : options->priority < 0 ? TP_CALLBACK_PRIORITY_LOW
+                                                                           : TP_CALLBACK_PRIORITY_NORMAL);
     if (options->runs_long)
         tpio__environ_runs_long(&pool->environ_);
     if (options->max_threads != 0)

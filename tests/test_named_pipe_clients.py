@@ -161,8 +161,9 @@ def test_the_limit_of_connections_holds_with_several_listening():
     with tpio.PipeListener(pipe_name(), listening=8, max_instances=2) as listener:
         clients = [tpio.open_pipe(listener.name).result(WAIT) for _ in range(2)]
         servers = [listener.accept().result(WAIT) for _ in range(2)]
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TimeoutError) as caught:
             tpio.open_pipe(listener.name, timeout=0.05).result(WAIT)
+        assert caught.value.winerror == 1460  # ERROR_TIMEOUT
         waiting = [tpio.open_pipe(listener.name) for _ in range(2)]
         with closing(*clients, *servers):
             pass

@@ -258,8 +258,9 @@ def test_the_exit_code_whatever_it_is(code):
 def test_wait_times_out_and_can_be_asked_again():
     with run(STAY, stdin=PIPE) as process:
         for timeout in (0, 0.02):
-            with pytest.raises(TimeoutError, match=f"process {process.pid} has not ended"):
+            with pytest.raises(TimeoutError, match=f"process {process.pid} has not ended") as caught:
                 process.wait(timeout).result(WAIT)
+            assert caught.value.winerror == 1460  # ERROR_TIMEOUT
         assert process.poll() is None and process.returncode is None
         waits = [process.wait() for _ in range(10)]
         process.stdin.close()
@@ -311,6 +312,17 @@ def test_kill_ends_the_process_and_is_no_error_afterwards():
         assert process.wait().result(WAIT) == 1
         process.kill()
         assert process.wait().result(WAIT) == 1
+
+
+def test_a_process_can_be_waited_for_as_any_other_object():
+    with run(STAY, stdin=PIPE) as process:
+        assert tpio.wait(process, 0.01).result(WAIT) is False
+        ended = tpio.wait(process, WAIT)
+        process.stdin.close()
+        assert ended.result(2 * WAIT) is True
+        assert has_ended(process.handle)
+    with pytest.raises(ValueError, match="the process object is closed"):
+        tpio.wait(process)
 
 
 def test_signals_of_a_process():

@@ -326,7 +326,29 @@ def test_an_accepted_socket_outlives_its_listener():
         assert client.recv(100).result(WAIT) == b"still here"
 
 
-def test_a_listener_takes_its_address_exclusively(listener):
+def bound_and_listening(address):
+    sock = tpio.Socket()
+    sock.bind(address)
+    sock.listen()
+    return sock
+
+
+@pytest.mark.parametrize("make", [tpio.listen, bound_and_listening])
+def test_a_listener_takes_its_address_exclusively(make):
+    with make(("127.0.0.1", 0)) as listener:
+        nobody_else_gets_the_address_of(listener)
+
+
+def test_an_address_can_be_shared_by_who_wants_that():
+    with tpio.Socket() as one, tpio.Socket() as other:
+        for sock in (one, other):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        one.bind(("127.0.0.1", 0))
+        assert not one.getsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE)
+        other.bind(one.getsockname())
+
+
+def nobody_else_gets_the_address_of(listener):
     assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE)
     with socket.socket() as other, pytest.raises(OSError, match=r"WinError (10013|10048)"):
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -405,8 +427,9 @@ def test_open_connection_without_any_address(monkeypatch):
 
 
 def test_a_name_that_does_not_exist():
-    with pytest.raises(socket.gaierror):
+    with pytest.raises(socket.gaierror) as caught:
         tpio.open_connection(("does-not-exist.invalid", 1)).result(WAIT)
+    assert caught.value.winerror == caught.value.errno
 
 
 @pytest.fixture
@@ -429,8 +452,9 @@ def slow_names(monkeypatch):
 
 @pytest.mark.once  # a blocked look-up keeps its thread
 def test_open_connection_times_out_while_a_name_is_looked_up(slow_names):
-    with pytest.raises(TimeoutError, match=r"connecting to slow\.example:80"):
+    with pytest.raises(TimeoutError, match=r"connecting to slow\.example:80") as caught:
         tpio.open_connection(("slow.example", 80), timeout=0.05).result(WAIT)
+    assert caught.value.winerror == 1460  # ERROR_TIMEOUT
 
 
 @pytest.mark.once  # a blocked look-up keeps its thread

@@ -39,6 +39,8 @@ cdef extern from "tpio.h" nogil:
     ctypedef struct tpio_pool_options:
         DWORD min_threads
         DWORD max_threads
+        int priority
+        BOOL runs_long
     ctypedef struct tpio_pool_stats:
         long long pending, submitted, completed, cancelled, failed
         long handles, threads

@@ -5,6 +5,7 @@ Any handle opened for overlapped I/O is bound once per process; every operation 
 """
 
 import sys
+from typing import TYPE_CHECKING, Any
 
 if sys.platform != "win32":
     raise ImportError(
@@ -30,6 +31,20 @@ from ._verbs import accept, connect, read, read_into, write
 from ._watch import Change, Overflow, Watcher, watch
 
 __version__ = "0.1.0"
+
+
+if TYPE_CHECKING:
+    from . import aio as aio
+    from . import tls as tls
+
+
+def __getattr__(name: str) -> Any:
+    """tpio.aio and tpio.tls are imported when they are first used, as that takes its time."""
+    if name in ("aio", "tls"):
+        from importlib import import_module
+
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def get_include() -> str:

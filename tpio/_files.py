@@ -71,13 +71,13 @@ class File(FileHandle):
             raise ValueError("an unbuffered file cannot be read into bytes: use read_into(tpio.aligned_buffer(size))")
         return super().read(n, offset)
 
-    def read_into(self, buffer: Any, offset: int | None = None) -> Future[int]:
+    def read_into(self, buf: Any, offset: int | None = None) -> Future[int]:
         if self.alignment > 1:
             at_end = offset is None and self._position % self.alignment != 0  # nothing else leaves it there
             if at_end and self._position >= self.size():
                 return _tpio.done_future_of(0)
-            self._check_aligned(_size_of(buffer), offset, buffer)
-        return super().read_into(buffer, offset)
+            self._check_aligned(_size_of(buf), offset, buf)
+        return super().read_into(buf, offset)
 
     def write(self, data: Any, offset: int | None = None) -> Future[int]:
         if self.alignment > 1:

@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any, Literal, Self
 
 from . import _tpio
-from ._steps import CANCELLED, FAILED, FINISHED
+from ._steps import CANCELLED, FAILED, FINISHED, timed_out
 from ._tpio import Future, PipeHandle, Pool, default_pool, pool_of
 
 GENERIC_READ, GENERIC_WRITE = 0x80000000, 0x40000000
@@ -581,6 +581,6 @@ def _open_client_handle(name: str, deadline: float | None, waiting: _Waiting, po
         if deadline is not None:
             patience = min(patience, (deadline - time.monotonic()) * 1000 + 1)
             if patience < 1:
-                raise TimeoutError(f"every instance of {name} is busy")
+                raise timed_out(f"every instance of {name} is busy")
         waiting.wait(name, int(patience))
     return None

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from . import _tpio
 from ._pipes import GENERIC_READ, GENERIC_WRITE, OPEN_EXISTING, Pipe, pipe
-from ._steps import CANCELLED, FAILED, FINISHED, Steps, steps, with_timeout
+from ._steps import CANCELLED, FAILED, FINISHED, Steps, steps, timed_out, with_timeout
 from ._tpio import Future, default_pool, timeout_seconds, wait
 
 PIPE = subprocess.PIPE
@@ -49,6 +49,13 @@ class Process:
         self._feed: Future[None] | None = None  # the input, which goes on when its communicate() has timed out
         self._heard: tuple[list[bytes], list[bytes]] = ([], [])
 
+    @property
+    def handle(self) -> int:
+        """The process's HANDLE, which stays this object's; tpio.wait takes the object itself."""
+        with self._lock:
+            self._require_open()
+            return self._process
+
     def wait(self, timeout: float | None = None) -> Future[int]:
         """Future of the exit code; TimeoutError when the process is still running after `timeout` seconds."""
         timeout = timeout_seconds(timeout)
@@ -60,7 +67,7 @@ class Process:
     def _wait(self, timeout: float | None) -> Steps[int]:
         while (code := self.poll()) is None:
             if not (yield self._end(timeout)):
-                raise TimeoutError(f"process {self.pid} has not ended after {timeout} seconds")
+                raise timed_out(f"process {self.pid} has not ended after {timeout} seconds")
             if not self._process:  # closed in this very moment
                 raise CancelledError()
         return code

@@ -181,9 +181,7 @@ class Socket(SocketHandle):
 
     @steps
     def _look_up_and_connect(self, address: Address) -> Steps[None]:
-        found = yield default_pool().submit(
-            socket.getaddrinfo, address[0], address[1], self.family, self.type, self.proto
-        )
+        found = yield default_pool().submit(_getaddrinfo, address[0], address[1], self.family, self.type, self.proto)
         yield self._connect_to(found[0][4])
 
     def _connect_to(self, address: Address) -> Future[None]:
@@ -206,9 +204,9 @@ class Socket(SocketHandle):
         """As read(n)."""
         return self.read(n)
 
-    def recv_into(self, buffer: Any) -> Future[int]:
-        """As read_into(buffer)."""
-        return self.read_into(buffer)
+    def recv_into(self, buf: Any) -> Future[int]:
+        """As read_into(buf)."""
+        return self.read_into(buf)
 
     def send(self, data: Any) -> Future[int]:
         """As write(data): the whole of it."""
@@ -270,11 +268,16 @@ class Socket(SocketHandle):
             raise ValueError("I/O operation on closed socket")
 
     def bind(self, address: Address) -> None:
-        """As socket.socket.bind; for AF_UNIX a path, of which the file stays when the socket is closed."""
+        """As socket.socket.bind, and nobody else can bind the address of a stream socket (SO_EXCLUSIVEADDRUSE), unless
+        SO_REUSEADDR was set before; for AF_UNIX a path, of which the file stays when the socket is closed.
+        https://learn.microsoft.com/windows/win32/winsock/using-so-reuseaddr-and-so-exclusiveaddruse"""
         self._require_open()
         if self.family == AF_UNIX:
             _tpio.bind_packed(self._sock.fileno(), _tpio.pack_path(address))
         else:
+            kind, exclusive, shared = socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, socket.SO_REUSEADDR
+            if self.type == socket.SOCK_STREAM and not self._sock.getsockopt(kind, shared):
+                self._sock.setsockopt(kind, exclusive, 1)
             self._sock.bind(address)
 
     def listen(self, backlog: int | None = None) -> None:
@@ -369,13 +372,21 @@ def getaddrinfo(
     pool: Pool | None = None,
 ) -> Future[list[Any]]:
     """socket.getaddrinfo on a thread of the pool: Future of its list."""
-    return pool_of(pool).submit(socket.getaddrinfo, host, port, family, type, proto, flags)
+    return pool_of(pool).submit(_getaddrinfo, host, port, family, type, proto, flags)
+
+
+def _getaddrinfo(*args: Any) -> list[Any]:
+    try:
+        return socket.getaddrinfo(*args)
+    except socket.gaierror as error:
+        error.winerror = error.errno or 0  # it is the system's code
+        raise
 
 
 def listen(
     address: Address, *, backlog: int | None = None, family: int | None = None, pool: Pool | None = None
 ) -> Socket:
-    """A socket that listens at (host, port), and is alone there (SO_EXCLUSIVEADDRUSE). Port 0: any free one. A path
+    """A socket that listens at (host, port), and is alone there (see Socket.bind). Port 0: any free one. A path
     (str or os.PathLike) is an AF_UNIX socket's, which must not exist yet.
 
     family: None takes AF_INET6 for an IPv6 address and AF_INET otherwise. A host name is looked up, which may block.
@@ -385,11 +396,9 @@ def listen(
     elif family is None:
         family = socket.AF_INET6 if ":" in _host_and_port(address)[0] else socket.AF_INET
     if family != AF_UNIX and not _tpio.is_numeric(family, address):
-        address = socket.getaddrinfo(address[0], address[1], family, socket.SOCK_STREAM)[0][4]
+        address = _getaddrinfo(address[0], address[1], family, socket.SOCK_STREAM)[0][4]
     sock = Socket(family, socket.SOCK_STREAM, pool=pool)
     try:
-        if family != AF_UNIX:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
         sock.bind(address)
         sock.listen(backlog)
     except BaseException:
@@ -434,7 +443,7 @@ def _open_path(sock: Socket, packed: bytes) -> Steps[Socket]:
 
 @steps
 def _open_connection(host: str, port: int, pool: Pool) -> Steps[Socket]:
-    found = yield pool.submit(socket.getaddrinfo, host, port, socket.AF_UNSPEC, socket.SOCK_STREAM)
+    found = yield pool.submit(_getaddrinfo, host, port, socket.AF_UNSPEC, socket.SOCK_STREAM)
     last: OSError = OSError(f"no address for {host!r}")
     for family, kind, proto, _, resolved in found:
         try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ._tpio import CertificateVerificationError, TLSError, TLSTruncatedError
 
 if TYPE_CHECKING:
-    from .tls import Context
+    from ._tls_context import Context
 
 
 class _SSLError(TLSError, ssl.SSLError):
@@ -157,9 +157,9 @@ class SSLObject:
         return name, self.version(), bits
 
     def version(self) -> str:
-        from .tls import _version_of
+        from ._tls_context import version_of
 
-        return _version_of(self._machine).name.replace("_", ".")
+        return version_of(self._machine).name.replace("_", ".")
 
     def compression(self) -> None:
         return None

@@ -14,6 +14,7 @@ on the threads that deliver.
 
 from __future__ import annotations
 
+import errno
 import functools
 import threading
 from collections.abc import Callable, Generator
@@ -21,6 +22,8 @@ from concurrent.futures import CancelledError
 from typing import Any, ParamSpec, TypeVar
 
 from ._tpio import Future, Pool, done_future_of, sleep
+
+ERROR_TIMEOUT = 1460
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -117,6 +120,13 @@ def steps(function: Callable[P, Steps[T]]) -> Callable[P, Future[T]]:
     return start
 
 
+def timed_out(message: str) -> TimeoutError:
+    """For a time limit that was asked for: a TimeoutError with the code that the system has for it."""
+    error = TimeoutError(message)
+    error.errno, error.winerror = errno.ETIMEDOUT, ERROR_TIMEOUT
+    return error
+
+
 def with_timeout(future: Future[T], seconds: float | None, what: str) -> Future[T]:
     """The same result, or TimeoutError: the operation is cancelled when the time is up."""
     if seconds is None:
@@ -132,7 +142,7 @@ def _timed(future: Future[T], timer: Future[None], what: str) -> Steps[T]:
         return result
     except CancelledError:
         if timer.done() and not timer.cancelled():
-            raise TimeoutError(f"{what} timed out") from None
+            raise timed_out(f"{what} timed out") from None
         raise
     finally:
         timer.cancel()

@@ -33,9 +33,9 @@ from ._pipe_streams import PipeServer, open_pipe, serve_pipe
 from ._sockets import GONE, Socket
 from ._ssl_object import Disguise
 from ._subprocesses import SpawnedTransport, create_subprocess_exec
+from ._tls_context import Context
 from ._tpio import Future, Handle, ProactorInbox, Sink, default_pool
 from ._verbs import handle_of
-from .tls import Context
 
 __all__ = [
     "EventLoop",

@@ -1,6 +1,6 @@
 /* tpio.h: the C API of tpio, for other extension modules.
  *
- * The functions are those of tpio_core.h, reached through a capsule: there is nothing to link with. They know nothing of
+ * The functions are those of tpio_core.h that tpio_api below lists, reached through a capsule: there is nothing to link with. They know nothing of
  * Python; callbacks run on the pool's threads without the GIL.
  *
  *     #include <Python.h>
@@ -34,6 +34,8 @@
  */
 #ifndef TPIO_H
 #define TPIO_H
+
+#include <Python.h>
 
 #include "tpio_core.h"
 

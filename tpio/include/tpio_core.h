@@ -161,9 +161,9 @@ typedef struct tpio_pool_stats {
 } tpio_pool_stats;
 
 typedef struct tpio_pool_options {
-    DWORD min_threads, max_threads;  /* 0: the system's default */
-    TP_CALLBACK_PRIORITY priority;
-    BOOL runs_long;                  /* callbacks take their time: the system brings threads sooner */
+    DWORD min_threads, max_threads; /* 0: the system's default */
+    int priority;                   /* against other pools of the process: -1 low, 0 normal, 1 high */
+    BOOL runs_long;                 /* callbacks take their time: the system brings threads sooner */
 } tpio_pool_options;
 
 /* Makes a private thread pool with one reference. Returns a Win32 error code. */
