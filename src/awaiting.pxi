@@ -187,6 +187,7 @@ cdef class LoopInbox:
     cdef Awaiter first           # what has arrived, linked: that an operation has ended is told without memory
     cdef Awaiter last
     cdef LoopInbox next_touched
+    cdef bint is_touched
     cdef bint woken              # drain() is scheduled
     cdef object __weakref__
 
@@ -202,11 +203,12 @@ cdef class LoopInbox:
             wake = not self.woken
             self.woken = True
         if wake:
-            if gathering:
+            if not gathering:
+                self.wake_or_report()
+            elif not self.is_touched:  # it may have been awake meanwhile, and have taken what came before
+                self.is_touched = True
                 self.next_touched = touched
                 touched = self
-            else:
-                self.wake_or_report()
         return 0
 
     cdef void wake_or_report(self) noexcept:
@@ -298,5 +300,6 @@ cdef int wake_loops() except -1:
         inbox = touched
         touched = inbox.next_touched
         inbox.next_touched = None
+        inbox.is_touched = False
         inbox.wake_or_report()
     return 0

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import ctypes
 import socket
 import sys
+import threading
 
 import pytest
 
 import support
 import tpio
+import tpio.aio
 from support import WAIT
 
 
@@ -98,3 +101,46 @@ def test_a_connection_that_an_accept_has_got_is_for_the_next_one():
         with connection:
             assert address == client.getsockname()
     assert support.eventually(lambda: support.pending() == 0)
+
+
+# ---- wake-ups
+
+
+def test_each_of_several_loops_hears_of_a_batch_that_they_all_await():
+    """A loop that is awake in the middle of a batch, takes what has come, and gets more, once took the wake-up of others. Who
+    waits with concurrent.futures.wait makes threads change within the batch."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(5):
+            with tpio.Pool() as pool:
+                all_await_the_same(pool)
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def all_await_the_same(pool):
+    shared = [tpio.sleep(1000, pool=pool) for _ in range(200)]
+    makers = [tpio.aio.run, tpio.aio.run, tpio.aio.run, asyncio.run]
+    await_already = threading.Barrier(len(makers) + 1)
+
+    async def await_one(future):
+        with pytest.raises(asyncio.CancelledError):
+            await future
+
+    async def main():
+        own = [tpio.sleep(1000, pool=pool) for _ in range(3)]
+        tasks = [asyncio.ensure_future(await_one(future)) for future in own + shared[:20]]
+        await asyncio.sleep(0)
+        await asyncio.to_thread(await_already.wait, WAIT)
+        done, _ = await asyncio.wait(tasks, timeout=WAIT)
+        assert len(done) == len(tasks) and not [task.result() for task in done if task.result()]
+
+    def close():
+        await_already.wait(WAIT)
+        pool.close()
+
+    def wait_otherwise():
+        assert not concurrent.futures.wait(shared, WAIT).not_done
+
+    support.at_once(*[lambda make=make: make(main()) for make in makers], close, wait_otherwise)
