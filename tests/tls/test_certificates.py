@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import hashlib
 import os
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -21,7 +23,9 @@ from tls_peers import (
     serving,
     uses_keys,
 )
-from tpio import tls
+from tpio import _pem, tls
+
+crypt32 = ctypes.WinDLL("crypt32")
 
 # ---- certificates
 
@@ -202,8 +206,6 @@ def test_a_server_that_wants_a_certificate_gets_none_that_was_not_given(server: 
 
 
 def test_a_pfx_is_imported(server: pki.Issued, ca: pki.Authority, tmp_path: Any) -> None:
-    from tpio import _pem
-
     client = ca.issue("client", use=pki.CLIENT_AUTH)
     pfx, password = _pem.pfx(client.certificate + ca.certificate, client.private, None)
     (tmp_path / "client.pfx").write_bytes(pfx)
@@ -214,6 +216,72 @@ def test_a_pfx_is_imported(server: pki.Issued, ca: pki.Authority, tmp_path: Any)
             tls.Certificate.from_pfx(pfx, "wrong")
     with pytest.raises(tls.TLSError):
         tls.Certificate.from_pfx(b"no PFX", "")
+
+
+class _Blob(ctypes.Structure):
+    _fields_ = (("size", ctypes.c_ulong), ("data", ctypes.c_char_p))
+
+
+class _KeyProvider(ctypes.Structure):
+    """The beginning of a CRYPT_KEY_PROV_INFO."""
+
+    _fields_ = (("container", ctypes.c_wchar_p), ("provider", ctypes.c_wchar_p), ("type", ctypes.c_ulong))
+
+
+OF_THE_USER = 1 << 16  # CERT_SYSTEM_STORE_CURRENT_USER
+
+
+@pytest.fixture
+def stored(ca: pki.Authority) -> Iterator[tuple[str, pki.Issued]]:
+    """(the name of a store of the user's, a certificate in it that has a key)."""
+    client = ca.issue(f"in the store {os.getpid()}", use=pki.CLIENT_AUTH)
+    pfx, password = _pem.pfx(client.certificate, client.private, None)
+    name = f"tpio-test-{os.getpid()}"
+    pointer = ctypes.c_void_p
+    for function in (crypt32.PFXImportCertStore, crypt32.CertOpenStore, crypt32.CertEnumCertificatesInStore):
+        function.restype = pointer
+    imported = pointer(crypt32.PFXImportCertStore(ctypes.byref(_Blob(len(pfx), pfx)), password, 0x1000))  # for the user
+    certificate = pointer(crypt32.CertEnumCertificatesInStore(imported, None))
+    store = pointer(crypt32.CertOpenStore(pointer(10), 0, None, OF_THE_USER, name))  # CERT_STORE_PROV_SYSTEM_W
+    assert certificate and crypt32.CertAddCertificateContextToStore(store, certificate, 3, None)
+    crypt32.CertCloseStore(store, 0)  # Wine writes it down now
+    yield name, client
+    info, size = ctypes.create_string_buffer(4096), ctypes.c_ulong(4096)
+    assert crypt32.CertGetCertificateContextProperty(certificate, 2, info, ctypes.byref(size))  # CERT_KEY_PROV_INFO
+    key = _KeyProvider.from_buffer(info)
+    handle = pointer()
+    delete = ctypes.WinDLL("advapi32").CryptAcquireContextW
+    assert delete(ctypes.byref(handle), key.container, key.provider, key.type, 0x10)  # CRYPT_DELETEKEYSET
+    crypt32.CertFreeCertificateContext(certificate)
+    crypt32.CertCloseStore(imported, 0)
+    assert crypt32.CertOpenStore(pointer(10), 0, None, OF_THE_USER | 0x10, name) is None  # CERT_STORE_DELETE_FLAG
+    with pytest.raises(tls.TLSError):
+        tls.Certificate.from_store(store=name, subject="in the store")
+
+
+@uses_keys
+@pytest.mark.parametrize("by", ["thumbprint", "thumbprint as text", "subject"])
+def test_a_certificate_of_the_windows_store_is_shown_and_keeps_its_key(
+    by: str, stored: tuple[str, pki.Issued], server: pki.Issued, ca: pki.Authority
+) -> None:
+    name, client = stored
+    thumbprint = hashlib.sha1(client.der)
+    how: dict[str, Any] = {
+        "thumbprint": {"thumbprint": thumbprint.digest()},
+        "thumbprint as text": {"thumbprint": thumbprint.hexdigest().upper()},
+        "subject": {"subject": "IN THE STORE"},
+    }[by]
+    for _ in range(2):  # the key is there still
+        certificate = tls.Certificate.from_store(store=name, **how)
+        assert certificate.der == client.der
+        context = tls.Context(cadata=ca.certificate, certificate=certificate)
+        seen: list[Any] = []
+        with serving(server, show_peer(seen), require_certificate(ca)) as address, connect(address, context) as stream:
+            stream.write(b"x").result(WAIT)
+            assert read_exactly(stream, 1) == b"x"
+            stream.unwrap().result(WAIT).close()
+        assert seen == [client.der]
+        del certificate, context, stream
 
 
 def test_bad_certificates_and_keys_say_what_is_wrong(ca: pki.Authority) -> None:
