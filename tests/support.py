@@ -147,21 +147,6 @@ def at_once(*functions: Callable[[], Any]) -> list[Any]:
     return results
 
 
-ERROR_INTERNAL_ERROR = 1359
-
-
-def spawn(*args: Any, **options: Any) -> tpio.Process:
-    """tpio.spawn, for those who start hundreds. Under Wine, on a busy machine, one in some thousand processes is gone before it
-    has begun, which CreateProcess reports as an internal error: then another one is started."""
-    for _ in range(3 if wine else 0):
-        try:
-            return tpio.spawn(*args, **options)
-        except OSError as error:
-            if error.winerror != ERROR_INTERNAL_ERROR:
-                raise
-    return tpio.spawn(*args, **options)
-
-
 def python(code: str, *args: str, timeout: float = WAIT, **options: Any) -> subprocess.CompletedProcess[str]:
     """Runs code in an interpreter of its own."""
     return subprocess.run(

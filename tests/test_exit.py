@@ -23,7 +23,7 @@ FIRST = int(os.environ.get("TPIO_EXIT") or random.randrange(1_000_000))  # the n
 def end_of(*arguments):
     """(exit code, stdout, stderr, seconds) of an interpreter; a hang is an exit code too."""
     began = time.monotonic()
-    with support.spawn([sys.executable, *arguments], stdin=tpio.DEVNULL, stdout=tpio.PIPE, stderr=tpio.PIPE) as process:
+    with tpio.spawn([sys.executable, *arguments], stdin=tpio.DEVNULL, stdout=tpio.PIPE, stderr=tpio.PIPE) as process:
         late = False
         try:
             output = process.communicate(timeout=LATEST).result()

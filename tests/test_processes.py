@@ -19,7 +19,7 @@ from ctypes import wintypes
 import pytest
 
 import tpio
-from support import WAIT, at_once, eventually, long, os_handles, python, spawn, wine
+from support import WAIT, at_once, eventually, long, os_handles, python, wine
 from tpio import DEVNULL, PIPE, STDOUT
 
 PYTHON = [sys.executable, "-I", "-S", "-c"]
@@ -227,10 +227,10 @@ def test_a_storm_of_spawns_leaks_no_pipe_into_another_child():
 
     def storm():
         for _ in range(batches):
-            stays = spawn("cmd.exe /d /c set /p x=", stdin=PIPE, stdout=PIPE, stderr=PIPE)
+            stays = tpio.spawn("cmd.exe /d /c set /p x=", stdin=PIPE, stdout=PIPE, stderr=PIPE)
             for _ in range(batch):
                 word = f"{random.getrandbits(64):x}"
-                with spawn(f"cmd.exe /d /c echo {word}", stdin=PIPE, stdout=PIPE, stderr=PIPE) as process:
+                with tpio.spawn(f"cmd.exe /d /c echo {word}", stdin=PIPE, stdout=PIPE, stderr=PIPE) as process:
                     out, err = process.communicate(timeout=WAIT).result(2 * WAIT)
                     assert (out.strip(), err, process.returncode) == (word.encode(), b"", 0)
                 ended.append(process.pid)
