@@ -108,7 +108,7 @@ def _pump(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=None if NATIVE else _die_with_parent,
+        preexec_fn=None if NATIVE else _prepare,
     )
     assert process.stdout is not None
     assert process.stderr is not None
@@ -131,10 +131,16 @@ def _pump(
     return code if code >= 0 else 128 - code
 
 
-def _die_with_parent() -> None:
-    """Runs in the child: it shall not survive a dev.py that is killed outright and cannot clean up."""
+def _prepare() -> None:
+    """Runs in the child, before it becomes Wine; what is inherited goes on to all that Wine starts."""
+    libc = ctypes.CDLL(None)
+    # It shall not survive a dev.py that is killed outright and cannot clean up.
     set_parent_death_signal = 1  # PR_SET_PDEATHSIG
-    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+    libc.prctl(set_parent_death_signal, signal.SIGKILL)
+    # Wine's loader is at 0x7d000000, and the kernel begins the heap somewhere in the gigabyte behind it: in one of some
+    # thousand processes where Wine 8 needs the page at 0x7ffe0000. That process ends at once ("Internal error", 1359).
+    no_randomization = 0x0040000  # ADDR_NO_RANDOMIZE; refused in some containers
+    libc.personality(libc.personality(0xFFFFFFFF) | no_randomization)
 
 
 def _copy(source: IO[bytes], sink: IO[bytes] | Sieve) -> None:
