@@ -7,6 +7,7 @@ Prints a JSON object: operations per second of each row. For devtools/bench_thre
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import json
 import os
@@ -64,11 +65,29 @@ class Count:
         self.over.release()
 
 
-class Reader:
+class Lane(abc.ABC):
+    """One operation after the other, until the count is stopped."""
+
+    def __init__(self, count: Count, lane: int) -> None:
+        self.count, self.lane = count, lane
+
+    @abc.abstractmethod
+    def go_on(self) -> None: ...
+
+    def turn_over(self) -> None:
+        self.count.done[self.lane] += 1
+        if self.count.stopped:
+            self.count.end_of(None)
+        else:
+            self.go_on()
+
+
+class Reader(Lane):
     """Reads blocks of a file, one after the other."""
 
     def __init__(self, count: Count, lane: int, file: tpio.File) -> None:
-        self.count, self.lane, self.file = count, lane, file
+        super().__init__(count, lane)
+        self.file = file
         self.offset = lane * BLOCK
         self.go_on()
 
@@ -79,21 +98,17 @@ class Reader:
     def on_read(self, future: tpio.Future[bytes]) -> None:
         try:
             compute(future.result())
-            self.count.done[self.lane] += 1
-            if not self.count.stopped:
-                self.go_on()
-                return
+            self.turn_over()
         except BaseException as error:
             self.count.end_of(error)
-        else:
-            self.count.end_of(None)
 
 
-class Echo:
+class Echo(Lane):
     """A message goes to and fro on a connection; the server computes."""
 
     def __init__(self, count: Count, lane: int, client: tpio.Socket, server: tpio.Socket) -> None:
-        self.count, self.lane, self.client, self.server = count, lane, client, server
+        super().__init__(count, lane)
+        self.client, self.server = client, server
         self.message = os.urandom(MESSAGE)
         self.go_on()
 
@@ -114,14 +129,9 @@ class Echo:
         try:
             if future.result() != self.message:
                 raise AssertionError("another message came back")
-            self.count.done[self.lane] += 1
-            if not self.count.stopped:
-                self.go_on()
-                return
+            self.turn_over()
         except BaseException as error:
             self.count.end_of(error)
-        else:
-            self.count.end_of(None)
 
 
 def file_reads(seconds: float) -> float:

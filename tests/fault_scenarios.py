@@ -126,24 +126,23 @@ def the_end_of_a_pipe(stack):
     assert get(reading) == b""
 
 
-@scenario
-def cancel(stack):
+def cancelled(stack, ask):
     reader, writer = kept(stack, *tpio.pipe())
     reading = reader.read(4)
-    reading.cancel()
+    ask(reader, reading)
     get(writer.write(b"data"))  # in case that the request was lost
     with contextlib.suppress(CancelledError):
         get(reading)
 
 
 @scenario
+def cancel(stack):
+    cancelled(stack, lambda _, reading: reading.cancel())
+
+
+@scenario
 def cancel_of_a_handle(stack):
-    reader, writer = kept(stack, *tpio.pipe())
-    reading = reader.read(4)
-    reader.cancel()
-    get(writer.write(b"data"))
-    with contextlib.suppress(CancelledError):
-        get(reading)
+    cancelled(stack, lambda reader, _: reader.cancel())
 
 
 @scenario

@@ -120,14 +120,19 @@ def a_loop(stack):
     in_a_loop(main)
 
 
+async def some_awaits(stack):
+    reader, writer = kept(stack, *tpio.pipe())
+    reading = reader.read(4)
+    await writer.write(b"data")
+    await reading
+    await asyncio.gather(*[tpio.sleep(0.001) for _ in range(5)])
+    return reader, writer
+
+
 @scenario
 def awaits_in_a_loop(stack):
     async def main(_):
-        reader, writer = kept(stack, *tpio.pipe())
-        reading = reader.read(4)
-        await writer.write(b"data")
-        await reading
-        await asyncio.gather(*[tpio.sleep(0.001) for _ in range(5)])
+        reader, writer = await some_awaits(stack)
         await asyncio.wrap_future(tpio.default_pool().submit(int))
         cancelled = asyncio.ensure_future(the_end_of(reader.read(4)))
         await asyncio.sleep(0)
@@ -145,11 +150,7 @@ async def the_end_of(future):
 @scenario
 def awaits_in_another_loop(stack):
     async def main(_):
-        reader, writer = kept(stack, *tpio.pipe())
-        reading = reader.read(4)
-        await writer.write(b"data")
-        await reading
-        await asyncio.gather(*[tpio.sleep(0.001) for _ in range(5)])
+        await some_awaits(stack)
 
     in_a_loop(main, functools.partial(tpio.aio.run, loop_factory=asyncio.SelectorEventLoop))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import contextvars
 import gc
@@ -451,20 +452,20 @@ def test_a_future_that_somebody_else_cancels(run, pair):
 # the two meet (the storms).
 
 
-class Subject:
+class Subject(abc.ABC):
     """Something that can be awaited, what makes it end, and what the next one should get."""
 
-    def open(self, tmp_path):
-        raise NotImplementedError
+    @abc.abstractmethod
+    def open(self, tmp_path): ...
 
-    def close(self):
-        raise NotImplementedError
+    @abc.abstractmethod
+    def close(self): ...
 
-    def begin(self):
-        raise NotImplementedError
+    @abc.abstractmethod
+    def begin(self): ...
 
-    def send(self, data):
-        raise NotImplementedError
+    @abc.abstractmethod
+    def send(self, data): ...
 
     def value(self, result):
         return result

@@ -145,8 +145,8 @@ def uvicorn_process():
 
 
 def test_uvicorn_from_its_command_line():
-    pytest.importorskip("uvicorn")
-    pytest.importorskip("httptools")
+    pytest.importorskip("uvicorn", reason="uvicorn is not installed: python dev.py frameworks")
+    pytest.importorskip("httptools", reason="httptools is not installed: python dev.py frameworks")
 
     async def main(url):
         async with aiohttp.ClientSession() as session:
@@ -164,7 +164,7 @@ def test_uvicorn_from_its_command_line():
 
 
 def test_uvicorn_ends_when_told_with_clients_connected(monkeypatch):
-    uvicorn = pytest.importorskip("uvicorn")
+    uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is not installed: python dev.py frameworks")
     monkeypatch.syspath_prepend(HERE)
 
     async def main():

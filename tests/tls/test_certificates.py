@@ -173,6 +173,17 @@ def show_peer(seen: list[Any]) -> Callable[[ssl.SSLSocket], None]:
     return handler
 
 
+def shows(certificate: tls.Certificate, client: pki.Issued, server: pki.Issued, ca: pki.Authority) -> None:
+    """A server that asks for it gets to see the client's certificate, and all works."""
+    context = tls.Context(cadata=ca.certificate, certificate=certificate)
+    seen: list[Any] = []
+    with serving(server, show_peer(seen), require_certificate(ca)) as address, connect(address, context) as stream:
+        stream.write(b"x").result(WAIT)
+        assert read_exactly(stream, 1) == b"x"
+        stream.unwrap().result(WAIT).close()
+    assert seen == [client.der]
+
+
 @uses_keys
 @pytest.mark.parametrize("how", ["PKCS #1", "PKCS #8", "files"])
 def test_a_client_shows_its_certificate(how: str, server: pki.Issued, ca: pki.Authority, tmp_path: Any) -> None:
@@ -185,14 +196,8 @@ def test_a_client_shows_its_certificate(how: str, server: pki.Issued, ca: pki.Au
     else:
         certificate = tls.Certificate.from_pem(client.certificate, client.private if how == "PKCS #1" else client.pkcs8)
     assert certificate.der == client.der
-    context = tls.Context(cadata=ca.certificate, certificate=certificate)
-    seen: list[Any] = []
-    with serving(server, show_peer(seen), require_certificate(ca)) as address, connect(address, context) as stream:
-        stream.write(b"x").result(WAIT)
-        assert read_exactly(stream, 1) == b"x"
-        stream.unwrap().result(WAIT).close()
-    assert seen == [client.der]
-    del context, certificate, stream
+    shows(certificate, client, server, ca)
+    del certificate
     assert support.goes(lambda: gc.collect() >= 0 and key_containers() <= before)
 
 
@@ -274,14 +279,8 @@ def test_a_certificate_of_the_windows_store_is_shown_and_keeps_its_key(
     for _ in range(2):  # the key is there still
         certificate = tls.Certificate.from_store(store=name, **how)
         assert certificate.der == client.der
-        context = tls.Context(cadata=ca.certificate, certificate=certificate)
-        seen: list[Any] = []
-        with serving(server, show_peer(seen), require_certificate(ca)) as address, connect(address, context) as stream:
-            stream.write(b"x").result(WAIT)
-            assert read_exactly(stream, 1) == b"x"
-            stream.unwrap().result(WAIT).close()
-        assert seen == [client.der]
-        del certificate, context, stream
+        shows(certificate, client, server, ca)
+        del certificate
 
 
 def test_bad_certificates_and_keys_say_what_is_wrong(ca: pki.Authority) -> None:

@@ -1,7 +1,7 @@
 /* tpio.h: the C API of tpio, for other extension modules.
  *
- * The functions are those of tpio_core.h that tpio_api below lists, reached through a capsule: there is nothing to link with. They know nothing of
- * Python; callbacks run on the pool's threads without the GIL.
+ * The functions are those of tpio_core.h that tpio_api below lists, reached through a capsule: there is nothing to link with.
+ * They know nothing of Python; callbacks run on the pool's threads without the GIL.
  *
  *     #include <Python.h>
  *     #include "tpio.h"
