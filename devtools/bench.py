@@ -17,7 +17,8 @@ def run(version: Version, args: Sequence[str]) -> int:
     # Peers: winloop is among the frameworks.
     peers = interpreter.compiled_packages("bench", version)
     # What pywin32 would add to the path, if it were installed in the ordinary way.
-    python = frameworks.get(version).with_packages(peers, peers / "win32", peers / "win32" / "lib")
+    packages = (peers, peers / "win32", peers / "win32" / "lib")
+    python = frameworks.get(version).with_packages(*packages, build.benchmarks(version))
     return python.run(["-m", "benchmarks", *args], TPIO_BENCH_FLOOR=wine.windows_path(_floor()))
 
 

@@ -141,6 +141,11 @@ def examples(version: Version, variant: Variant = PLAIN) -> Path:
     return _small_extensions("the examples of the C API", folders, version, variant)
 
 
+def benchmarks(version: Version) -> Path:
+    """A folder with the extension module that does the benchmarks' workloads on the C API."""
+    return _small_extensions("the benchmarks on the C API", [CHECKOUT / "benchmarks" / "capi"], version, PLAIN)
+
+
 def planted(version: Version, variant: Variant) -> Path:
     """A folder with the extension module whose functions are mistakes that a variant has to notice."""
     return _small_extensions("the planted mistakes", [CHECKOUT / "devtools" / "planted"], version, variant)

@@ -36,6 +36,7 @@ ALL: tuple[Peer, ...] = (
     TpioAwait("tpio, await on tpio.aio", tpio.aio.EventLoop),
     TpioAwait("tpio, await on asyncio Proactor"),
     TpioResult(),
+    *_optional("tpio_capi", "TpioCapi"),
     AsyncioStreams("asyncio Proactor, streams"),
     AsyncioSockets("asyncio Proactor, sock_*"),
     AsyncioLoop("asyncio Proactor"),
