@@ -1,6 +1,6 @@
 """Every test leaves the process as it found it: nothing pending, no handle, no thread, no unheard exception.
 
-Markers. `once`: the test cannot be run a second time (see pytest_pyfunc_call), or takes too long for that.
+Markers. `once`: the test cannot be run a second time (see pytest_runtest_protocol), or takes too long for that.
 Fixtures. `unraisable`: the test expects exceptions that nobody can catch, and looks at them itself.
 """
 
@@ -9,12 +9,17 @@ from __future__ import annotations
 import gc
 import sys
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from _pytest.runner import runtestprotocol
 
 import support
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--twice", action="store_true", help="run each test a second time, as if its handles had grown")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -43,10 +48,6 @@ class Unraisable(list[BaseException]):
         with self.changed:
             self.append(error)
             self.changed.notify_all()
-
-    def renew(self) -> None:
-        """Their frames keep locks, which have a handle each before Python 3.13."""
-        self.clear()
 
     def wait(self, count: int) -> None:
         with self.changed:
@@ -97,35 +98,32 @@ def _native_threads() -> set[int]:
     return support.native_threads() if support.wine else set()
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
     """A test that leaks a handle leaks one each time that it is run. What is made on first use (a module's, the event
     of a thread that blocks, the thread pool's own) is not made again: when a test ends with more handles than before,
-    it is run again, and again."""
+    it is run again, with new fixtures, and again."""
+    once = item.get_closest_marker("once")
+    again = item.config.getoption("--twice")
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     counts = [support.os_handles()]
     threads = _native_threads()
-    result = yield
-
-    def grown(allowed: int, patience: float) -> bool:
-        nonlocal threads
+    for patience in (5,) if once else (0.3, 0.3, 0.3, 5):
+        reports = runtestprotocol(item, log=False, nextitem=nextitem)
+        if any(not report.passed for report in reports):
+            break
         now = _native_threads()
-        most = counts[-1] + allowed + len(now - threads)
+        most = counts[-1] + len(now - threads) + (once.kwargs.get("handles", 32) if once else 0)
         threads = now
-        support.eventually(lambda: support.os_handles() <= most, patience)
+        support.eventually(lambda most=most: support.os_handles() <= most, patience)
         counts.append(support.os_handles())
-        return counts[-1] > most
-
-    once = pyfuncitem.get_closest_marker("once")
-    if once is not None:
-        assert not grown(once.kwargs.get("handles", 32), 5), f"handles leak, counted {counts}"
-        return result
-    wanted = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
-    for _ in range(3):
-        if not grown(0, 0.3):
-            return result
-        for used in wanted.values():
-            if hasattr(used, "renew"):  # a fixture's value that serves one run of a test
-                used.renew()
-        pyfuncitem.obj(**wanted)
-    assert not grown(0, 5), f"handles leak with each run, counted {counts}"
-    return result
+        if counts[-1] <= most and (once or not again):
+            break
+        again = False
+    else:
+        reports[-1].outcome = "failed"
+        reports[-1].longrepr = f"handles leak with each run, counted {counts}"
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True

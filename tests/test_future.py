@@ -36,10 +36,6 @@ class Gate:
         self.pipes = [tpio.pipe() for _ in range(4)]
         self.futures = [reader.read(1) for reader, _ in self.pipes]
 
-    def renew(self):
-        self.close()
-        self.__init__()
-
     def __getitem__(self, index):
         return self.futures[index]
 
