@@ -20,7 +20,11 @@ def run(versions: Sequence[Version], pytest_args: Sequence[str], variant: Varian
         say(f"testing on Python {version.name}" + (f": {variant.help}" if variant.help else ""))
         examples = wine.windows_path(build.examples(version, variant))
         command = ["-m", "pytest", *variant.pytest, *pytest_args]
-        results[version] = python.run(command, cwd=build.CHECKOUT, TPIO_EXAMPLES=examples)
+        try:
+            results[version] = python.run(command, cwd=build.CHECKOUT, TPIO_EXAMPLES=examples)
+        except wine.ServerCrashed as crash:  # says nothing of tpio
+            say(f"{crash}: once more")
+            results[version] = python.run(command, cwd=build.CHECKOUT, TPIO_EXAMPLES=examples)
     if len(versions) == 1:
         return results[versions[0]]
     failed = [version for version, code in results.items() if code]

@@ -43,6 +43,13 @@ _WINE_SERVICES = (
 )
 
 
+_LOOK = 5.0  # seconds between one look at Wine's server and the next
+
+
+class ServerCrashed(Failure):
+    """Wine's server, through which its processes do everything, is gone; they would wait for ever."""
+
+
 def windows_path(path: Path) -> str:
     """How a Windows program names a file of this machine."""
     return str(path) if NATIVE else "Z:" + str(path.absolute()).replace("/", "\\")
@@ -119,16 +126,40 @@ def _pump(
     for pump in pumps:
         pump.start()
     try:
-        code = process.wait()
+        code = process.wait() if NATIVE else _wait(process, environment)
         for pump in pumps:
             pump.join(timeout=5)  # a child that was left behind may hold the pipes open
     finally:
         _kill_run(process, mark)
-    for pump, source in zip(pumps, (process.stdout, process.stderr), strict=True):
-        pump.join(timeout=5)
-        if not pump.is_alive():
-            source.close()
+        for pump, source in zip(pumps, (process.stdout, process.stderr), strict=True):
+            pump.join(timeout=5)
+            if not pump.is_alive():
+                source.close()
     return code if code >= 0 else 128 - code
+
+
+def _wait(process: subprocess.Popen[bytes], env: Mapping[str, str]) -> int:
+    """The exit code. Once in some ten thousand tests the server of Wine 8 corrupts its memory and aborts."""
+    seen, missing = False, 0
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(_LOOK)
+        there = _server_runs(env["WINEPREFIX"])
+        seen = seen or there
+        missing = 0 if there else missing + 1
+        if seen and missing == 2:  # once: a run that ends takes its server with it
+            raise ServerCrashed("Wine's server has crashed (it may have said why, above); run it again")
+
+
+def _server_runs(prefix: str) -> bool:
+    wanted = f"WINEPREFIX={prefix}".encode()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                name = (entry / "comm").read_text()
+                if name.startswith("wineserver") and wanted in (entry / "environ").read_bytes().split(b"\0"):
+                    return True
+    return False
 
 
 def _prepare() -> None:

@@ -3,7 +3,9 @@
 import io
 import os
 import re
+import shutil
 import struct
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -262,3 +264,66 @@ def test_dll_exports_reads_the_export_table():
     image[0x250:0x258] = b"Py_Main\0"
     image[0x258:0x25D] = b"Py_X\0"
     assert list(dlls.exports(bytes(image))) == ["Py_Main", "Py_X"]
+
+
+@pytest.fixture
+def wine_server(tmp_path, monkeypatch):
+    """A process that looks like the server of the prefix that runs use."""
+    monkeypatch.setenv("TPIO_WINE", "env")
+    monkeypatch.setattr(wine, "_LOOK", 0.05)
+    program = tmp_path / "wineserver64"
+    shutil.copy(shutil.which("sleep"), program)
+    environment = {**os.environ, "WINEPREFIX": wine._wine_environment(PLAIN)["WINEPREFIX"]}
+    with subprocess.Popen([program, "600"], env=environment) as server:
+        yield server
+        server.kill()
+
+
+@pytest.mark.skipif(wine.NATIVE, reason="of Wine's server")
+def test_a_run_whose_server_is_gone_ends_and_says_so(wine_server, monkeypatch):
+    look = wine._server_runs
+
+    def look_and_kill(prefix):
+        there = look(prefix)
+        wine_server.kill()
+        wine_server.wait()
+        return there
+
+    monkeypatch.setattr(wine, "_server_runs", look_and_kill)
+    with pytest.raises(wine.ServerCrashed, match="Wine's server has crashed"):
+        wine.run(Path("sleep"), ["600"], env=os.environ)
+
+
+@pytest.mark.skipif(wine.NATIVE, reason="of Wine's server")
+@pytest.mark.parametrize("there", [True, False])
+def test_a_run_goes_on_while_its_server_does_or_has_never_been_seen(there, wine_server, monkeypatch):
+    looks = []
+
+    def look(prefix):
+        looks.append(prefix)
+        if len(looks) == 5:
+            (Path(wine_server.args[0]).parent / "enough").touch()
+        return there
+
+    monkeypatch.setattr(wine, "_server_runs", look)
+    enough = Path(wine_server.args[0]).parent / "enough"
+    program = f"until [ -e {enough} ]; do sleep 0.01; done; exit 7"
+    assert wine.run(Path("sh"), ["-c", program], env=os.environ) == 7
+
+
+def test_tests_run_again_only_when_the_server_has_crashed(monkeypatch, tmp_path):
+    runs = []
+
+    class Stand(interpreter.Interpreter):
+        def run(self, args, **more):
+            runs.append(args)
+            if len(runs) == 1:
+                raise wine.ServerCrashed("gone")
+            return 3
+
+    version = pythons.find("3.13")
+    monkeypatch.setattr(interpreter, "available", list)
+    monkeypatch.setattr(interpreter, "get", lambda version, variant: Stand(version, tmp_path, (), variant))
+    monkeypatch.setattr(build, "examples", lambda version, variant: tmp_path)
+    assert testing.run([version], ["-x"]) == 3
+    assert runs == [["-m", "pytest", "-x"]] * 2
