@@ -1,4 +1,4 @@
-/* pings TURNS SIZE CONNECTIONS: messages to and fro over so many TCP connections at once. */
+/* pings TURNS SIZE CONNECTIONS: messages to and fro over so many TCP connections at once, on each its share of the turns. */
 #include "floor.h"
 
 typedef struct end {
@@ -6,13 +6,14 @@ typedef struct end {
     PTP_IO io;
     OVERLAPPED reading, writing;
     char *buffer;
+    LONG left; /* messages still to be read */
     BOOL near_end;
 } end;
 
 static DWORD size;
-static LONG warm_up, turns;
 static LONG connections;
-static volatile LONG answered, quiet;
+static end *ends;
+static volatile LONG unended; /* ends that have messages left */
 
 /* TRUE: it is over already. */
 static BOOL begin_read(end *e)
@@ -43,22 +44,31 @@ static void run(end *e)
 {
     do {
         CHECK(e->reading.InternalHigh == size);
-        if (e->near_end) {
-            LONG now = InterlockedIncrement(&answered);
-
-            if (now == warm_up)
-                floor_start();
-            if (now == warm_up + turns)
-                QueryPerformanceCounter(&floor_ended);
-            if (now >= warm_up + turns) {
-                /* Only then: Wine's exit can wait for ever for a thread that was at work when it was ended. */
-                if (InterlockedIncrement(&quiet) == connections)
-                    SetEvent(floor_done);
-                return;
-            }
+        e->left--;
+        if (!e->near_end || e->left != 0)
+            begin_write(e);
+        if (e->left == 0) {
+            if (InterlockedDecrement(&unended) == 0)
+                floor_stop();
+            return;
         }
-        begin_write(e);
     } while (begin_read(e));
+}
+
+/* When it returns nobody is at work: Wine's exit can wait for ever for a thread that was, when it was ended. */
+static void all_turns(LONG turns)
+{
+    ResetEvent(floor_done);
+    unended = 2 * connections;
+    for (LONG i = 0; i < 2 * connections; i++)
+        ends[i].left = turns / connections + (i / 2 < turns % connections);
+    for (LONG i = 0; i < 2 * connections; i++) {
+        if (ends[i].near_end)
+            begin_write(&ends[i]);
+        if (begin_read(&ends[i]))
+            run(&ends[i]);
+    }
+    WaitForSingleObject(floor_done, INFINITE);
 }
 
 static void CALLBACK on_io(PTP_CALLBACK_INSTANCE instance, PVOID context, PVOID overlapped, ULONG error,
@@ -93,13 +103,13 @@ int main(int argc, char **argv)
     int name_size = sizeof address;
     SOCKET listener;
     WSADATA data;
-    end *ends;
+    LONG turns;
 
     CHECK(argc == 4);
     turns = atol(argv[1]);
+    CHECK(turns >= atol(argv[3]));
     size = (DWORD)atol(argv[2]);
     connections = atoi(argv[3]);
-    warm_up = connections > WARM_UP ? connections : WARM_UP;
     floor_set_up();
     CHECK(WSAStartup(MAKEWORD(2, 2), &data) == 0);
     listener = WSASocketW(AF_INET, SOCK_STREAM, IPPROTO_TCP, NULL, 0, WSA_FLAG_OVERLAPPED);
@@ -107,16 +117,15 @@ int main(int argc, char **argv)
     CHECK(bind(listener, name, name_size) == 0 && listen(listener, 8) == 0 && getsockname(listener, name, &name_size) == 0);
     ends = calloc((size_t)connections * 2, sizeof *ends);
     CHECK(ends != NULL);
-    for (int i = 0; i < connections; i++) {
+    for (LONG i = 0; i < connections; i++) {
         SOCKET client = WSASocketW(AF_INET, SOCK_STREAM, IPPROTO_TCP, NULL, 0, WSA_FLAG_OVERLAPPED);
 
         CHECK(connect(client, name, name_size) == 0);
         make(&ends[2 * i], client, TRUE);
         make(&ends[2 * i + 1], accept(listener, NULL, NULL), FALSE);
     }
-    for (int i = 0; i < 2 * connections; i++)
-        CHECK(!begin_read(&ends[i]));
-    for (int i = 0; i < connections; i++)
-        begin_write(&ends[2 * i]);
+    all_turns(connections); /* to warm up */
+    floor_start();
+    all_turns(turns);
     floor_report();
 }
