@@ -61,7 +61,8 @@ class Row:
     @property
     def least(self) -> int:
         """Operations of one turn: so many that there are once as many at the same time as the title says."""
-        return max(SHORTEST, self.parameters.get("together", 0), self.parameters.get("connections", 0))
+        at_once = (self.parameters.get(name, 0) for name in ("together", "connections", "depth"))
+        return max(SHORTEST, *at_once)
 
     def in_unit(self, cost: float) -> float:
         return self.parameters["size"] / cost / 1e6 if self.unit == "MB/s" else cost * 1e6
