@@ -582,6 +582,8 @@ class Machine(RuleBasedStateMachine):
             raise AssertionError(
                 f"{future!r} of {self._origins.get(id(future))} does not end; {[pool.stats() for pool in support.pools()]}"
             ) from None
+        if isinstance(error, type):  # of a set_exception() here: the class will do, as in concurrent.futures
+            error = error()
         if error is not None:
             if not is_documented(error):
                 raise error
