@@ -582,12 +582,10 @@ class Machine(RuleBasedStateMachine):
             raise AssertionError(
                 f"{future!r} of {self._origins.get(id(future))} does not end; {[pool.stats() for pool in support.pools()]}"
             ) from None
-        if isinstance(error, type):  # of a set_exception() here: the class will do, as in concurrent.futures
-            error = error()
         if error is not None:
-            if not is_documented(error):
+            if isinstance(error, BaseException) and not is_documented(error):
                 raise error
-            return
+            return  # what was given to set_exception() may be no exception, as in concurrent.futures
         result = future.result()
         for each in result if isinstance(result, tuple) else (result,):
             if hasattr(each, "close") and hasattr(each, "closed"):
