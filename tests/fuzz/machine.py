@@ -588,7 +588,7 @@ class Machine(RuleBasedStateMachine):
             return  # what was given to set_exception() may be no exception, as in concurrent.futures
         result = future.result()
         for each in result if isinstance(result, tuple) else (result,):
-            if hasattr(each, "close") and hasattr(each, "closed"):
+            if isinstance(each, tpio.Handle):  # anything else, a set_result() here has given
                 each.close()
 
     def _forget_ended(self) -> None:
