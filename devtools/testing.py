@@ -22,8 +22,8 @@ def run(versions: Sequence[Version], pytest_args: Sequence[str], variant: Varian
         command = ["-m", "pytest", *variant.pytest, *pytest_args]
         try:
             results[version] = python.run(command, cwd=build.CHECKOUT, TPIO_EXAMPLES=examples)
-        except wine.ServerCrashed as crash:  # says nothing of tpio
-            say(f"{crash}: once more")
+        except wine.ServerCrashed:  # says nothing of tpio
+            say("Wine's server has crashed (it may have said why, above); the tests run once more")
             results[version] = python.run(command, cwd=build.CHECKOUT, TPIO_EXAMPLES=examples)
     if len(versions) == 1:
         return results[versions[0]]

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -139,7 +139,7 @@ def _pump(
 
 
 def _wait(process: subprocess.Popen[bytes], env: Mapping[str, str]) -> int:
-    """The exit code. Once in some ten thousand tests the server of Wine 8 corrupts its memory and aborts."""
+    """The exit code. Now and then, once in 37,000 tests, the server of Wine 8 corrupts its memory and aborts."""
     seen, missing = False, 0
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -152,14 +152,20 @@ def _wait(process: subprocess.Popen[bytes], env: Mapping[str, str]) -> int:
 
 
 def _server_runs(prefix: str) -> bool:
-    wanted = f"WINEPREFIX={prefix}".encode()
+    for process in _processes_with(f"WINEPREFIX={prefix}"):
+        with contextlib.suppress(OSError):
+            if (process / "comm").read_text().startswith("wineserver"):
+                return True
+    return False
+
+
+def _processes_with(setting: str) -> Iterator[Path]:
+    """Folders of /proc: of the processes that have this in their environment, NAME=VALUE."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
-                name = (entry / "comm").read_text()
-                if name.startswith("wineserver") and wanted in (entry / "environ").read_bytes().split(b"\0"):
-                    return True
-    return False
+                if setting.encode() in (entry / "environ").read_bytes().split(b"\0"):
+                    yield entry
 
 
 def _prepare() -> None:
@@ -201,14 +207,11 @@ def _kill_run(process: subprocess.Popen[bytes], mark: str) -> None:
     if process.poll() is None:
         process.kill()
         process.wait()
-    wanted = f"{_RUN_MARK}={mark}".encode()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                if wanted in (entry / "environ").read_bytes().split(b"\0"):
-                    command = (entry / "cmdline").read_bytes().split(b"\0")[0].decode(errors="replace").lower()
-                    if not command.endswith(_WINE_SERVICES):
-                        os.kill(int(entry.name), signal.SIGKILL)
+    for entry in _processes_with(f"{_RUN_MARK}={mark}"):
+        with contextlib.suppress(OSError):
+            command = (entry / "cmdline").read_bytes().split(b"\0")[0].decode(errors="replace").lower()
+            if not command.endswith(_WINE_SERVICES):
+                os.kill(int(entry.name), signal.SIGKILL)
 
 
 def _wine() -> list[str]:

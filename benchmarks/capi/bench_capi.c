@@ -23,7 +23,7 @@ struct lane {
     volatile LONG is_writing; /* `writing` is the system's */
     job *job;
     lane_next_fn next;
-    tpio_handle *reader, *writer; /* the Python objects', which the caller keeps */
+    tpio_handle *reader, *writer; /* references: a job that is given up may outlive the Python objects */
     char *buffer;
     DWORD size;
     LONG64 left;            /* operations, or bytes */
@@ -156,8 +156,13 @@ static tpio_status file_next(lane *l)
 
 static void job_free(job *j)
 {
-    for (Py_ssize_t i = 0; i < j->lanes; i++)
+    for (Py_ssize_t i = 0; i < j->lanes; i++) {
+        if (j->lane[i].reader != NULL)
+            tpio_handle_unref(j->lane[i].reader);
+        if (j->lane[i].writer != NULL)
+            tpio_handle_unref(j->lane[i].writer);
         free(j->lane[i].buffer);
+    }
     CloseHandle(j->done);
     free(j);
 }
@@ -189,6 +194,24 @@ static job *job_new(Py_ssize_t lanes, DWORD size)
         }
     }
     return j;
+}
+
+/* A new reference; NULL with an exception set. */
+static tpio_handle *new_handle_of(PyObject *object)
+{
+    tpio_handle *handle = tpio_handle_of(object);
+
+    if (handle != NULL)
+        tpio_handle_ref(handle);
+    return handle;
+}
+
+/* FALSE: a ValueError is set. */
+static BOOL is_some(Py_ssize_t count)
+{
+    if (count < 1)
+        PyErr_SetString(PyExc_ValueError, "there is nothing to do");
+    return count >= 1;
 }
 
 /* Begins every lane and waits until all have ended. Takes the job. */
@@ -232,11 +255,11 @@ static BOOL ping_lanes(PyObject *connection, lane *pair)
     PyObject *handle[4];
     Py_ssize_t turns;
 
-    if (!PyArg_ParseTuple(connection, "OOOOn", &handle[0], &handle[1], &handle[2], &handle[3], &turns))
+    if (!PyArg_ParseTuple(connection, "OOOOn", &handle[0], &handle[1], &handle[2], &handle[3], &turns) || !is_some(turns))
         return FALSE;
     for (int i = 0; i < 2; i++) {
-        pair[i].reader = tpio_handle_of(handle[2 * i]);
-        pair[i].writer = pair[i].reader != NULL ? tpio_handle_of(handle[2 * i + 1]) : NULL;
+        pair[i].reader = new_handle_of(handle[2 * i]);
+        pair[i].writer = pair[i].reader != NULL ? new_handle_of(handle[2 * i + 1]) : NULL;
         if (pair[i].writer == NULL)
             return FALSE;
         pair[i].left = turns;
@@ -281,14 +304,14 @@ static PyObject *bulk(PyObject *module, PyObject *args)
     job *j;
 
     (void)module;
-    if (!PyArg_ParseTuple(args, "OOnk", &reader, &writer, &blocks, &size))
+    if (!PyArg_ParseTuple(args, "OOnk", &reader, &writer, &blocks, &size) || !is_some(blocks))
         return NULL;
     j = job_new(2, size);
     if (j == NULL)
         return NULL;
-    j->lane[0].reader = tpio_handle_of(reader);
+    j->lane[0].reader = new_handle_of(reader);
     j->lane[0].next = receive_next;
-    j->lane[1].writer = j->lane[0].reader != NULL ? tpio_handle_of(writer) : NULL;
+    j->lane[1].writer = j->lane[0].reader != NULL ? new_handle_of(writer) : NULL;
     j->lane[1].next = send_next;
     j->lane[0].left = j->lane[1].left = (LONG64)blocks * size;
     if (j->lane[1].writer == NULL) {
@@ -323,6 +346,7 @@ static PyObject *file_reads(PyObject *module, PyObject *args)
     if (j == NULL)
         return NULL;
     for (Py_ssize_t i = 0; i < depth; i++) {
+        tpio_handle_ref(handle);
         j->lane[i].reader = handle;
         j->lane[i].next = file_next;
         j->lane[i].left = (reads - i + depth - 1) / depth;

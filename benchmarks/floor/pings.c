@@ -55,7 +55,7 @@ static void run(end *e)
     } while (begin_read(e));
 }
 
-/* When it returns nobody is at work: Wine's exit can wait for ever for a thread that was, when it was ended. */
+/* When it returns nobody has anything left to do: Wine's exit can wait for ever for a thread that was ended at work. */
 static void all_turns(LONG turns)
 {
     ResetEvent(floor_done);
