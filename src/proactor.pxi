@@ -215,6 +215,7 @@ cdef class ProactorInbox(LoopInbox):
         InterlockedExchange(&self.port.closed, 1)
         self.conclude()
         self.forget()
+        self.urgent = []
 
 
 cdef class Sink(Awaiter):

@@ -92,6 +92,18 @@ def test_a_transport_that_has_ended_keeps_nothing_of_its_socket() -> None:
     run(main())
 
 
+def test_a_closed_loop_keeps_nothing_of_its_sockets() -> None:
+    bound = support.bound_handles()
+    loop = tpio.aio.EventLoop()
+    server = loop.run_until_complete(asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0))
+    kept = [loop._ssock, server._sockets[0]]  # as the traceback of an error in the loop does
+    server.close()
+    loop.run_until_complete(server.wait_closed())
+    loop.close()
+    assert [sock.fileno() for sock in kept] == [-1, -1]
+    assert support.eventually(lambda: support.bound_handles() == bound)
+
+
 def test_both_ends_of_a_connection_send_at_once() -> None:
     async def main() -> None:
         accepted: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()

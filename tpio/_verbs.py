@@ -67,6 +67,16 @@ def forget(obj: Any) -> None:
         _gone(id(obj), known[0])
 
 
+def forget_closed_sockets() -> None:
+    """Those that have been closed and are not gone: a traceback keeps them, say, or a class that free-threaded 3.13 never frees."""
+    with _lock:
+        known = list(_bound.values())
+    for alive, _, _ in known:
+        obj = alive()
+        if isinstance(obj, socket.socket) and obj.fileno() == -1:
+            forget(obj)
+
+
 class _Borrowed:
     """The handle of an object, without the object."""
 

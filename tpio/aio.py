@@ -27,7 +27,7 @@ from functools import partial
 from typing import Any, TypeVar, cast
 from weakref import WeakSet
 
-from . import _files, _pipes, _tpio, _transports
+from . import _files, _pipes, _tpio, _transports, _verbs
 from ._blocking import BlockingFile, blocking_file_of
 from ._pipe_streams import PipeServer, open_pipe, serve_pipe
 from ._sockets import GONE, Socket
@@ -334,6 +334,7 @@ class Proactor:
             _forget(sink)
         self._inbox = None
         inbox.close()
+        _verbs.forget_closed_sockets()  # the loop's own and its listeners, which no transport ends
 
     def __del__(self) -> None:
         self.close()
