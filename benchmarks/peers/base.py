@@ -39,21 +39,25 @@ class Peer:
 
 
 @contextlib.contextmanager
-def tcp_connection() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Both ends of a connection on the loopback interface."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        near = socket.create_connection(listener.getsockname())
-        far, _ = listener.accept()
-    with near, far:
-        for end in (near, far):
-            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        yield near, far
+def tcp_connections(count: int) -> Iterator[list[tuple[socket.socket, socket.socket]]]:
+    """Both ends of each, on the loopback interface."""
+    with contextlib.ExitStack() as stack:
+        connections = []
+        with listener() as listening:
+            address = listening.getsockname()
+            for _ in range(count):
+                near = stack.enter_context(socket.create_connection(address))
+                far = stack.enter_context(listening.accept()[0])
+                for end in (near, far):
+                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connections.append((near, far))
+        yield connections
 
 
 @contextlib.contextmanager
-def tcp_connections(count: int) -> Iterator[list[tuple[socket.socket, socket.socket]]]:
-    with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(tcp_connection()) for _ in range(count)]
+def tcp_connection() -> Iterator[tuple[socket.socket, socket.socket]]:
+    with tcp_connections(1) as [ends]:
+        yield ends
 
 
 def shares(total: int, parts: int) -> list[int]:

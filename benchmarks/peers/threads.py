@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _winapi
 import contextlib
+import io
 import os
 import socket
 import subprocess
@@ -32,7 +33,7 @@ from .base import (
     waves,
 )
 
-Read = Callable[[int], bytes]
+Read = Callable[[int], bytes | None]
 Write = Callable[[bytes], object]
 
 
@@ -70,23 +71,24 @@ class BlockingThreads(Peer):
 
     def pipe_ping(self, turns: int, size: int) -> float:
         with _pipe() as (near_read, far_write), _pipe() as (far_read, near_write):
-            return _ping((near_read, near_write), (far_read, far_write), turns, size)
+            return _ping((near_read.read, near_write.write), (far_read.read, far_write.write), turns, size)
 
     def pipe_bulk(self, blocks: int, size: int) -> float:
         block = bytes(size)
 
         def send() -> None:
             for _ in range(blocks):
-                expect_written = size
-                while expect_written:
-                    expect_written -= write(block[:expect_written])
+                left = size
+                while left:
+                    left -= writer.write(block[-left:])
 
         def receive() -> None:
             left = blocks * size
+            buffer = bytearray(size)
             while left:
-                left -= len(read(size))
+                left -= reader.readinto(buffer)
 
-        with _pipe() as (read, write):
+        with _pipe() as (reader, writer):
             return in_threads(send, receive)
 
     def file_reads(self, reads: int, size: int, depth: int, path: str) -> float:
@@ -203,13 +205,10 @@ def _ping(near: tuple[Read, Write], far: tuple[Read, Write], turns: int, size: i
 
 
 @contextlib.contextmanager
-def _pipe() -> Iterator[tuple[Read, Callable[[bytes], int]]]:
+def _pipe() -> Iterator[tuple[io.FileIO, io.FileIO]]:
     reader, writer = os.pipe()
-    try:
-        yield lambda size: os.read(reader, size), lambda data: os.write(writer, data)
-    finally:
-        os.close(reader)
-        os.close(writer)
+    with io.FileIO(reader, "r") as reads, io.FileIO(writer, "w") as writes:
+        yield reads, writes
 
 
 @contextlib.contextmanager

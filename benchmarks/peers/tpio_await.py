@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from collections.abc import Coroutine
 from time import perf_counter
@@ -18,8 +17,7 @@ from .tpio_ends import End, pipe_ends, tcp_ends, udp_sockets
 
 class TpioAwait(_OnLoop):
     def tcp_ping(self, turns: int, size: int) -> float:
-        with tcp_ends() as (near, far):
-            return self._run(_ping(near, far, turns, size))
+        return self.pings(turns, size, 1)
 
     def pings(self, turns: int, size: int, connections: int) -> float:
         async def main() -> float:
@@ -30,8 +28,7 @@ class TpioAwait(_OnLoop):
             ]
             return await timed(*halves)
 
-        with contextlib.ExitStack() as stack:
-            ends = [stack.enter_context(tcp_ends()) for _ in range(connections)]
+        with tcp_ends(connections) as ends:
             return self._run(main())
 
     def wake_ups(self, turns: int) -> float:
@@ -73,7 +70,7 @@ class TpioAwait(_OnLoop):
 
     def pipe_ping(self, turns: int, size: int) -> float:
         with pipe_ends() as (near, far):
-            return self._run(_ping(near, far, turns, size))
+            return self._run(timed(*_halves(near, far, turns, size)))
 
     def pipe_bulk(self, blocks: int, size: int) -> float:
         reader, writer = tpio.pipe()
@@ -85,8 +82,9 @@ class TpioAwait(_OnLoop):
 
         async def receive() -> None:
             left = blocks * size
+            buffer = bytearray(size)
             while left:
-                left -= len(await reader.read(size))
+                left -= await reader.read_into(buffer)
 
         with reader, writer:
             return self._run(timed(send(), receive()))
@@ -132,7 +130,3 @@ def _halves(near: End, far: End, turns: int, size: int) -> tuple[Coroutine[Any, 
             await writer.write(received)
 
     return call(), answer()
-
-
-async def _ping(near: End, far: End, turns: int, size: int) -> float:
-    return await timed(*_halves(near, far, turns, size))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import contextlib
 import socket
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
@@ -36,14 +35,12 @@ class TpioCallbacks(Peer):
     name = "tpio, callbacks"
 
     def tcp_ping(self, turns: int, size: int) -> float:
-        with tcp_ends() as (near, far):
-            return _ping(near, far, turns, size)
+        return self.pings(turns, size, 1)
 
     def pings(self, turns: int, size: int, connections: int) -> float:
-        with contextlib.ExitStack() as stack:
+        with tcp_ends(connections) as ends:
             chains: list[_Chain] = []
-            for share in shares(turns, connections):
-                near, far = stack.enter_context(tcp_ends())
+            for (near, far), share in zip(ends, shares(turns, connections), strict=True):
                 chains += [_Answer(far, share, size), _Call(near, share, size)]
             return _until_done(*chains)
 
@@ -53,7 +50,7 @@ class TpioCallbacks(Peer):
 
     def pipe_ping(self, turns: int, size: int) -> float:
         with pipe_ends() as (near, far):
-            return _ping(near, far, turns, size)
+            return _until_done(_Answer(far, turns, size), _Call(near, turns, size))
 
     def pipe_bulk(self, blocks: int, size: int) -> float:
         reader, writer = tpio.pipe()
@@ -149,10 +146,6 @@ def _until_done(*chains: _Chain) -> float:
     return took
 
 
-def _ping(near: End, far: End, turns: int, size: int) -> float:
-    return _until_done(_Answer(far, turns, size), _Call(near, turns, size))
-
-
 class _Answer(_Chain):
     def __init__(self, end: End, turns: int, size: int) -> None:
         super().__init__(turns)
@@ -234,16 +227,16 @@ class _Receiver(_Chain):
         super().__init__()
         self.reader = reader
         self.left = total
-        self.size = size
+        self.buffer = bytearray(size)
 
     def begin(self) -> None:
-        self.reader.read(self.size).add_done_callback(self.on_read)
+        self.reader.read_into(self.buffer).add_done_callback(self.on_read)
 
-    def on_read(self, future: tpio.Future[bytes]) -> None:
+    def on_read(self, future: tpio.Future[int]) -> None:
         try:
-            self.left -= len(future.result())
+            self.left -= future.result()
             if self.left:
-                self.reader.read(self.size).add_done_callback(self.on_read)
+                self.begin()
             else:
                 self.done.set_result(None)
         except BaseException as error:

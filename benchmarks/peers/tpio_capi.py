@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import bench_capi
 
 import tpio
@@ -19,9 +17,8 @@ class TpioCapi(Peer):
         return self.pings(turns, size, 1)
 
     def pings(self, turns: int, size: int, connections: int) -> float:
-        with contextlib.ExitStack() as stack:
-            ends = [(stack.enter_context(tcp_ends()), share) for share in shares(turns, connections)]
-            return _ping(ends, size, sockets=True)
+        with tcp_ends(connections) as ends:
+            return _ping(list(zip(ends, shares(turns, connections), strict=True)), size, sockets=True)
 
     def pipe_ping(self, turns: int, size: int) -> float:
         with pipe_ends() as ends:

@@ -7,19 +7,19 @@ from collections.abc import Iterator
 
 import tpio
 
-from .base import tcp_connection, udp_ends
+from .base import tcp_connections, udp_ends
 
 End = tuple[tpio.Handle, tpio.Handle]  # read from, write to
 
 
 @contextlib.contextmanager
-def tcp_ends() -> Iterator[tuple[End, End]]:
-    with (
-        tcp_connection() as (near_socket, far_socket),
-        tpio.Socket(sock=near_socket) as near,
-        tpio.Socket(sock=far_socket) as far,
-    ):
-        yield (near, near), (far, far)
+def tcp_ends(count: int) -> Iterator[list[tuple[End, End]]]:
+    with contextlib.ExitStack() as stack:
+        ends = []
+        for connection in stack.enter_context(tcp_connections(count)):
+            near, far = (stack.enter_context(tpio.Socket(sock=end)) for end in connection)
+            ends.append(((near, near), (far, far)))
+        yield ends
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ class TpioResult(Peer):
     name = "tpio, result()"
 
     def tcp_ping(self, turns: int, size: int) -> float:
-        with tcp_ends() as (near, far):
+        with tcp_ends(1) as [(near, far)]:
             return _ping(near, far, turns, size)
 
     def wake_ups(self, turns: int) -> float:
@@ -81,8 +81,9 @@ class TpioResult(Peer):
 
         def receive() -> None:
             left = blocks * size
+            buffer = bytearray(size)
             while left:
-                left -= len(reader.read(size).result())
+                left -= reader.read_into(buffer).result()
 
         with reader, writer:
             return in_threads(send, receive)
