@@ -94,7 +94,9 @@ def _operations_for(row: Row, peer: Peer, seconds: float) -> int:
         _run(row, peer, max(1, row.operations // 64))
         return row.operations
     operations = row.least
-    while (took := _run(row, peer, operations)) < seconds / 4 and row.most_rounds is None:
+    if row.most_rounds is not None:  # making what they are done on takes long; the rows before have warmed the peer up
+        return operations
+    while (took := _run(row, peer, operations)) < seconds / 4:
         operations *= max(2, min(16, int(seconds / 2 / took)))
     return max(row.least, int(operations * seconds / max(took, seconds / 100)))
 

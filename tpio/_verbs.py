@@ -68,7 +68,7 @@ def forget(obj: Any) -> None:
 
 
 def forget_closed_sockets() -> None:
-    """Those that have been closed and are not gone: a traceback keeps them, say, or a class that free-threaded 3.13 never frees."""
+    """Those that something keeps, though closed: a traceback, say, that free-threaded 3.13 never frees."""
     with _lock:
         known = list(_bound.values())
     for alive, _, _ in known:
