@@ -24,7 +24,7 @@ CORE = ROOT / "src"
 HEADERS = ROOT / "tpio" / "include"
 SIM = ROOT / "tests" / "win32sim"
 REPORT = ROOT / "docs" / "mutations.md"
-CORE_FILES = ("core", "op", "handle", "pool", "timer", "work", "wait")
+CORE_FILES = ("core", "op", "handle", "pool", "timer", "work", "wait", "pump")
 SIM_FILES = ("scheduler", "process", "kernel", "threadpool", "memory")
 MUTATION_SECONDS = 40
 _ENVIRONMENT = {"TSAN_OPTIONS": "halt_on_error=1"}

@@ -119,6 +119,7 @@ cdef class Handle:
     cdef PoolBase pool_
     cdef object owner            # the foreign object whose handle this is
     cdef list leftover           # what cancelled awaits had received, oldest first: (data, more follows or its sender)
+    cdef set pumps               # that have this end; None: none yet
     cdef core.LONG64 position    # of sequential reads and writes; files only
     cdef LONG pending            # futures that have not ended
     cdef LONG generation         # counts cancel()s that are over
@@ -540,6 +541,7 @@ cdef class Handle:
         if self.native == NULL:
             return
         InterlockedIncrement(&self.cancelling)
+        cancel_pumps(self)
         with nogil:
             core.tpio_handle_cancel(self.native)
         InterlockedIncrement(&self.generation)  # in this order: was_asked_to_end sees one or the other
@@ -560,6 +562,7 @@ cdef class Handle:
             return
         with nogil:
             core.tpio_handle_close(self.native)
+        cancel_pumps(self)
         self._let_go()
 
     def _let_go(self):

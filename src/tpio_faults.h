@@ -13,6 +13,7 @@
 /* All that declares one of the functions comes first. */
 #include "tpio_win32.h"
 
+#include <malloc.h>
 #include <sddl.h>
 #include <stdlib.h>
 #include <winternl.h>
@@ -34,6 +35,7 @@ int tpio_fault(const char *function, unsigned error);
 #define calloc(...) TPIO_FAULT_MEMORY("calloc", calloc(__VA_ARGS__))
 #define malloc(...) TPIO_FAULT_MEMORY("malloc", malloc(__VA_ARGS__))
 #define realloc(...) TPIO_FAULT_MEMORY("realloc", realloc(__VA_ARGS__))
+#define _aligned_malloc(...) TPIO_FAULT_MEMORY("_aligned_malloc", _aligned_malloc(__VA_ARGS__))
 #define HeapAlloc(...) TPIO_FAULT_MEMORY("HeapAlloc", HeapAlloc(__VA_ARGS__))
 #ifdef Py_PYTHON_H
 #define PyMem_Calloc(...) TPIO_FAULT_MEMORY("PyMem_Calloc", PyMem_Calloc(__VA_ARGS__))

@@ -342,6 +342,28 @@ def copy_file(stack):
 
 
 @scenario
+def pump(stack):
+    reader, filled = kept(stack, *tpio.pipe())
+    emptied, writer = kept(stack, *tcp_pair())
+    pumping = tpio.pump(reader, writer)
+    get(filled.write(b"data"))
+    filled.close()
+    assert get(pumping) == 4
+    assert get(emptied.read(4)) == b"data"
+
+
+@scenario
+def a_pump_that_is_cancelled(stack):
+    reader, filled = kept(stack, *tpio.pipe())
+    _, writer = kept(stack, *tpio.pipe())
+    pumping = tpio.pump(reader, writer)
+    pumping.cancel()
+    filled.close()  # in case that the request was lost
+    with contextlib.suppress(CancelledError):
+        get(pumping)
+
+
+@scenario
 def ioctl(stack):
     reader, _ = kept(stack, *named_pair())
     fsctl_pipe_peek = 0x11400C

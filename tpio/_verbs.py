@@ -1,4 +1,4 @@
-"""read, write, accept and connect for anything that has a handle.
+"""read, write, pump, accept and connect for anything that has a handle.
 
 An object that is not tpio's own is bound on first use, and the binding is remembered while the object lives and its
 fileno() stays the same. The object keeps its handle.
@@ -13,7 +13,7 @@ from typing import Any
 from weakref import ReferenceType, ref
 
 from ._sockets import Socket
-from ._tpio import Future, Handle
+from ._tpio import Future, Handle, pump_between
 
 # By the object's id: the object, its fileno() and the binding. Looked at without the lock, many times for each change.
 _bound: dict[int, tuple[ReferenceType[Any], int, Handle]] = {}
@@ -102,6 +102,25 @@ def read_into(h: Any, buf: Any, offset: int | None = None) -> Future[int]:
 def write(h: Any, data: Any, offset: int | None = None) -> Future[int]:
     """Writes the whole of a bytes-like object. See Handle.write."""
     return handle_of(h).write(data, offset)
+
+
+def pump(source: Any, sink: Any, n: int | None = None, *, block: int = 65536) -> Future[int]:
+    """Moves bytes from one handle to another, in any combination of pipes, stream sockets and files, on the pool's threads
+    and without Python in between: while one block is written, the next is read. Future of the number of bytes.
+
+    source, sink: tpio objects, sockets, or objects with fileno(); they may be one and the same, which makes an echo.
+    n: how many bytes; None: until the source ends. block: bytes of one read, of which two are in memory.
+
+    At the end of the source the sink stays open: shut it down or close it. Files are read and written from their positions
+    on, which are moved at the end; meanwhile they should be nobody else's.
+
+    Ends with an OSError when a read or a write fails, and cancelled when it, the source or the sink is cancelled or closed.
+    What had been read and not written is then what the source's next read gets; of the block that was being written the sink
+    may have got a part. What was read before a failed read is written first. Done callbacks run on a thread of the pool.
+
+    https://learn.microsoft.com/windows/win32/api/threadpoolapiset/nf-threadpoolapiset-startthreadpoolio
+    """
+    return pump_between(handle_of(source), handle_of(sink), n, block)
 
 
 def _socket_of(obj: Any) -> Socket:

@@ -191,6 +191,7 @@ MODULE: list[Call] = [
     ("write", (values.foreign, source, offset), {}),
     ("accept", (values.foreign,), {}),
     ("connect", (values.foreign, values.address), {}),
+    ("pump", (values.foreign, values.foreign), {"n": size, "block": size}),
     ("Handle", (values.foreign,), {"pool": pool, "owns": lambda dice: False}),
     ("Pipe", (values.foreign,), {"pool": pool, "owns": lambda dice: False}),
     ("File", (values.foreign,), {"pool": pool, "owns": lambda dice: False, "name": anything}),

@@ -251,6 +251,12 @@ class Machine(RuleBasedStateMachine):
         self._keep(self._call(f"tpio.{chosen[0]}", getattr(tpio, chosen[0]), what, *args[1:], **named))
 
     @rule(dice=DICE)
+    def pump_between_victims(self, dice: Dice) -> None:
+        source, sink = self._victim(dice), self._victim(dice)
+        block = dice.pick([1, 100, 65536, 0, -1, 2**30 + 1, None, "x"])
+        self._keep(self._call("tpio.pump", tpio.pump, source, sink, n=dice.pick([None, calls.size(dice)]), block=block))
+
+    @rule(dice=DICE)
     def send_a_victim_s_file(self, dice: Dice) -> None:
         files = [each for each in self._victims if isinstance(each, tpio.File)]
         sockets = [each for each in self._victims if isinstance(each, tpio.Socket)]

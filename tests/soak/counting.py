@@ -25,7 +25,7 @@ _METHODS: dict[type, str] = {
     tpio.Pool: "submit",
     tpio.aio.Proactor: "recv recv_into send recvfrom recvfrom_into sendto accept connect wait_for_handle",
 }
-_FUNCTIONS = "open_pipe open_connection getaddrinfo copy_file sleep wait spawn"
+_FUNCTIONS = "open_pipe open_connection getaddrinfo copy_file pump sleep wait spawn"
 
 
 def _counted(kind: str, function: Callable[..., Any]) -> Callable[..., Any]:

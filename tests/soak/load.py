@@ -10,6 +10,8 @@ from . import loops, storage, streams, system
 SCENARIOS: list[tuple[Any, float]] = [
     (streams.pipes, 3),
     (streams.tcp, 3),
+    (streams.pumped, 2),
+    (streams.pump_accident, 1),
     (streams.tcp_accident, 4),
     (streams.dropped, 2),
     (streams.accepted_with_data, 2),

@@ -129,6 +129,62 @@ def tcp(chance: random.Random) -> None:
             _stream(chance, other, one, lambda: other.shutdown(socket.SHUT_WR), 1 if support.wine else 3)
 
 
+def _pump_on(chance: random.Random, source: tpio.Handle, sink: tpio.Handle) -> None:
+    """To the end of the source, in parts; each begins on the thread that ended the one before it."""
+    block = chance.choice((100, 4096, 65536, 1 << 20))
+
+    def next_part(_: Any = None) -> None:
+        part = chance.choice((None, 1000, 100_000))
+        pumping = maybe_follow(chance, tpio.pump(source, sink, part, block=block))
+        pumping.add_done_callback(close if part is None else on_moved)
+
+    def on_moved(moved: tpio.Future[int]) -> None:
+        if moved.result() == 0:
+            sink.close()
+        else:
+            next_part()
+
+    def close(_: Any) -> None:
+        sink.close()
+
+    next_part()
+
+
+def pumped(chance: random.Random) -> None:
+    """From a pipe to a connection or the other way round, through one pump or two."""
+    first, write = tpio.pipe()
+    read, last = tcp_pair()
+    with first, write, read, last:
+        if chance.random() < 0.5:
+            _pump_on(chance, first, last)
+            _stream(chance, write, read, write.close)
+        else:
+            middle, between = tpio.pipe()
+            with middle, between:
+                _pump_on(chance, first, between)
+                _pump_on(chance, middle, last)
+                _stream(chance, write, read, write.close)
+
+
+def pump_accident(chance: random.Random) -> None:
+    """A pump is cancelled, or one of its ends closed, at any moment: it ends, and so does all else."""
+    source, write = tpio.pipe()
+    read, sink = tcp_pair()
+    futures = [maybe_follow(chance, write.write(os.urandom(pick_size(chance)))) for _ in range(chance.randint(0, 6))]
+    pumping = maybe_follow(chance, tpio.pump(source, sink, block=chance.choice((1, 4096, 65536))))
+    reading = maybe_follow(chance, read.read(pick_size(chance)))
+    if chance.random() < 0.5:
+        futures.append(maybe_follow(chance, write.write(os.urandom(pick_size(chance)))))
+    ends = [source, write, read, sink]
+    chance.choice([pumping.cancel, *(end.close for end in ends), source.cancel, sink.cancel])()
+    chance.shuffle(ends)
+    for end in ends:
+        end.close()
+    for future in (*futures, reading, pumping):
+        outcome(future)
+    assert all(future.done() for future in (*futures, reading, pumping))
+
+
 def tcp_accident(chance: random.Random) -> None:
     """Somebody resets or closes in the middle of it all: what was received until then is right, and everything ends."""
     one, other = tcp_pair()

@@ -20,7 +20,7 @@
 #define PATIENCE 120    /* seconds that a batch may take */
 #define TRIES 3000      /* seeds for each size, when a failure is made small */
 
-static schedule_options options = {0, 0, -1};
+static schedule_options options = {0, 0, -1, false};
 static volatile uint64_t *at; /* the seed that a child works on */
 
 /* Runs the seeds from `first`; returns 0 or what the child ended with, and leaves the failing seed in *at. */
@@ -53,7 +53,7 @@ static void shrink(void)
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
         for (int threads = 1; threads <= 3; threads++)
             for (int faults = 0; faults <= 12; faults += 12) {
-                schedule_options size = {threads, steps[i], faults};
+                schedule_options size = {threads, steps[i], faults, false};
 
                 if (options.faults >= 0 && faults != options.faults)
                     continue;

@@ -5,7 +5,7 @@
  */
 #include "schedule.h"
 
-#include "../../tpio/include/tpio_core.h"
+#include "../../src/tpio_pump.h"
 #include "win32sim.h"
 
 #include <stdio.h>
@@ -15,6 +15,7 @@
 #define SLOTS 5
 #define EVENTS 3 /* the first an event that stays set, the others semaphores */
 #define REMEMBERED 12 /* operations that somebody may want to cancel */
+#define PUMPS 3
 #define BUFFER 24
 #define UNTOUCHED 0x5A
 #define LATE 100 /* ms */
@@ -30,6 +31,7 @@ typedef struct account {
     tpio_pool *pool;
     uint64_t closing_at; /* when we knew that it is being closed */
     long submitted, completed, cancelled, failed;
+    bool pumped; /* has operations that only a pump counts */
 } account;
 
 typedef struct slot {
@@ -60,6 +62,16 @@ typedef struct operation {
     bool endless; /* waits: without a timeout */
 } operation;
 
+typedef struct pumping {
+    tpio_pump pump; /* first */
+    int refs;       /* the pump itself, and those who cancel it */
+    bool started, ended;
+    slot *from, *to;
+    uint64_t wanted;
+    size_t head;
+    char *memory;
+} pumping;
+
 /* What a submitter knows of an operation that may be gone. */
 typedef struct ticket {
     int account, place, number;
@@ -74,6 +86,7 @@ static struct {
     int number;
     bool submitted; /* the verb has returned: it may be cancelled */
 } remembered[REMEMBERED];
+static pumping *pumps[PUMPS]; /* those that may be cancelled */
 static int numbers, bindings, waiting, unfinished;
 static schedule_options options;
 static tpio_queue queue;
@@ -593,6 +606,168 @@ static void act_cancel_op(void)
         slot_give(slot, false);
 }
 
+/* ---- pumps ------------------------------------------------------------------------------------------------------ */
+
+static void pumping_unref(pumping *pumping)
+{
+    bool last;
+
+    sim_lock();
+    sim_release(pumping);
+    last = --pumping->refs == 0;
+    if (last)
+        sim_acquire(pumping);
+    sim_unlock();
+    if (!last)
+        return;
+    free(pumping->memory);
+    free(pumping);
+}
+
+static void check_pump(const pumping *pumping)
+{
+    const tpio_pump *pump = &pumping->pump;
+    uint64_t unwritten = 0;
+
+    if (pump->filled < 0 || pump->filled > TPIO_PUMP_BLOCKS)
+        sim_broken("a pump with %d blocks", pump->filled);
+    for (int i = 0; i < pump->filled; i++) {
+        const tpio_pump_block *block = &pump->blocks[(pump->first + i) % TPIO_PUMP_BLOCKS];
+
+        if (block->written >= block->size)
+            sim_broken("a block of a pump that has been written is still there");
+        for (size_t at = block->written; at < block->size; at++)
+            if ((unsigned char)block->data[at] != SIM_FILL)
+                sim_broken("what a pump gives back is not what was read");
+        unwritten += block->size - block->written;
+    }
+    if (pump->error == 0 && unwritten != 0)
+        sim_broken("a pump succeeded with %lu bytes unwritten", (unsigned long)unwritten);
+    if (pumping->wanted != TPIO_PUMP_TO_THE_END &&
+        pump->moved + unwritten != pumping->head + pumping->wanted - pump->left)
+        sim_broken("a pump lost something: %lu of %lu read, %lu written, %lu left over", (unsigned long)pump->left,
+                   (unsigned long)pumping->wanted, (unsigned long)pump->moved, (unsigned long)unwritten);
+}
+
+static tpio_tail_fn on_pumped(tpio_pump *pump)
+{
+    pumping *over = (pumping *)pump;
+    bool again;
+
+    if (sim_self()->locks != 0)
+        sim_broken("a pump completes with a lock held");
+    check_pump(over);
+    sim_lock();
+    again = over->ended;
+    over->ended = true;
+    unfinished--;
+    for (int i = 0; i < PUMPS; i++)
+        if (pumps[i] == over)
+            pumps[i] = NULL;
+    sim_unlock();
+    if (again)
+        sim_broken("a pump completed twice");
+    slot_give(over->from, false);
+    slot_give(over->to, false);
+    pumping_unref(over);
+    return sim_chance(2) ? NULL : tail_act;
+}
+
+static void fill_end(tpio_pump_end *end, const slot *slot)
+{
+    end->handle = slot->handle;
+    end->is_socket = (slot->flags & TPIO_SOCKET) != 0;
+    end->is_file = !end->is_socket && sim_chance(2);
+}
+
+static void act_pump(void)
+{
+    slot *from = slot_take(), *to = slot_take();
+    pumping *pumping;
+    tpio_status status;
+    int account;
+
+    if (from == NULL || to == NULL) {
+        if (from != NULL)
+            slot_give(from, false);
+        if (to != NULL)
+            slot_give(to, false);
+        return;
+    }
+    pumping = calloc(1, sizeof *pumping);
+    pumping->refs = 1;
+    pumping->from = from;
+    pumping->to = to;
+    pumping->wanted = sim_chance(4) ? TPIO_PUMP_TO_THE_END : sim_random(6 * BUFFER);
+    fill_end(&pumping->pump.from, from);
+    fill_end(&pumping->pump.to, to);
+    if (pumping->pump.to.is_file && sim_chance(2))
+        pumping->pump.to.offset = TPIO_APPEND;
+    pumping->pump.block_size = sim_random(BUFFER) + 1;
+    pumping->pump.left = pumping->wanted;
+    pumping->pump.complete = on_pumped;
+    pumping->memory = malloc((TPIO_PUMP_BLOCKS + 1) * BUFFER);
+    memset(pumping->memory, UNTOUCHED, (TPIO_PUMP_BLOCKS + 1) * BUFFER);
+    pumping->pump.memory = pumping->memory;
+    if (sim_chance(3)) { /* what had been received before */
+        pumping->head = sim_random(BUFFER) + 1;
+        pumping->pump.filled = 1;
+        pumping->pump.blocks[0].data = pumping->memory + TPIO_PUMP_BLOCKS * BUFFER;
+        pumping->pump.blocks[0].size = pumping->head;
+        memset(pumping->memory + TPIO_PUMP_BLOCKS * BUFFER, SIM_FILL, BUFFER);
+    }
+    account = from->account;
+    sim_lock();
+    unfinished++;
+    accounts[account].pumped = accounts[to->account].pumped = true;
+    for (int i = 0; i < PUMPS; i++)
+        if (pumps[i] == NULL) {
+            pumps[i] = pumping;
+            break;
+        }
+    pumping->refs++; /* ours */
+    sim_release(pumping);
+    sim_unlock();
+    status = tpio_pump_start(&pumping->pump, accounts[account].pool);
+    sim_lock();
+    if (status == TPIO_PENDING) {
+        pumping->started = true;
+    } else {
+        unfinished--;
+        for (int i = 0; i < PUMPS; i++)
+            if (pumps[i] == pumping)
+                pumps[i] = NULL;
+        pumping->refs--;
+    }
+    sim_unlock();
+    pumping_unref(pumping);
+    if (status == TPIO_CLOSED) {
+        slot_give(from, false);
+        slot_give(to, false);
+    }
+}
+
+static void act_cancel_pump(void)
+{
+    pumping *pumping;
+
+    sim_lock();
+    pumping = pumps[sim_random(PUMPS)];
+    if (pumping != NULL && pumping->started) {
+        pumping->refs++;
+        sim_acquire(pumping);
+    } else {
+        pumping = NULL;
+    }
+    sim_unlock();
+    if (pumping == NULL)
+        return;
+    tpio_pump_cancel(&pumping->pump);
+    pumping_unref(pumping);
+}
+
+/* ---- more actions ----------------------------------------------------------------------------------------------- */
+
 static void act_handle(void)
 {
     slot *slot = slot_take();
@@ -674,7 +849,7 @@ static void act(void)
     acting += self->depth++ == 0;
     sim_unlock();
     look_at_pools();
-    switch (sim_random(20)) {
+    switch (sim_random(options.pumps ? 23 : 20)) {
     case 0:
     case 1:
     case 2:
@@ -708,6 +883,13 @@ static void act(void)
         break;
     case 13:
         act_rest();
+        break;
+    case 20:
+    case 21:
+        act_pump();
+        break;
+    case 22:
+        act_cancel_pump();
         break;
     default:
         act_submit();
@@ -776,6 +958,15 @@ static void check_account(int i)
     if (stats.pending != 0 || stats.handles != 0 || stats.threads != 0)
         sim_broken("left in pool %d: %ld pending, %d handles, %d threads", i, (long)stats.pending, stats.handles,
                    stats.threads);
+    if (account->pumped) {
+        account->submitted = stats.completed + stats.cancelled + stats.failed;
+        if (stats.completed < account->completed || stats.cancelled < account->cancelled ||
+            stats.failed < account->failed)
+            sim_broken("pool %d has lost operations", i);
+        account->completed = stats.completed;
+        account->cancelled = stats.cancelled;
+        account->failed = stats.failed;
+    }
     if (stats.submitted != account->submitted || stats.completed != account->completed ||
         stats.cancelled != account->cancelled || stats.failed != account->failed)
         sim_broken("pool %d counts %ld submitted, %ld completed, %ld cancelled, %ld failed; true are %ld, %ld, %ld, %ld", i,
@@ -858,10 +1049,12 @@ void schedule_run(uint64_t seed, const schedule_options *wanted)
         options.threads = 1 + (int)(sim_next_random(&state) % 4);
     if (options.steps == 0)
         options.steps = 4 + (int)(sim_next_random(&state) % 40);
+    options.pumps = sim_next_random(&state) % 3 == 0;
     if (options.faults < 0)
         options.faults = sim_next_random(&state) % 2 ? 0 : 12;
     memset(slots, 0, sizeof slots);
     memset(remembered, 0, sizeof remembered);
+    memset(pumps, 0, sizeof pumps);
     memset(releases, 0, sizeof releases);
     memset(satisfied, 0, sizeof satisfied);
     numbers = bindings = unfinished = 0;

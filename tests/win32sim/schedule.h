@@ -1,11 +1,13 @@
 #ifndef WIN32SIM_SCHEDULE_H
 #define WIN32SIM_SCHEDULE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct schedule_options {
     int threads, steps; /* 0: the seed decides */
     int faults;         /* calls fail one in so many; 0: never; -1: the seed decides */
+    bool pumps;         /* there are some: the seed decides */
 } schedule_options;
 
 /* Runs one schedule; ends the process when a rule is broken. */

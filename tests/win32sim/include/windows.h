@@ -61,7 +61,10 @@ typedef struct OVERLAPPED {
 #define ERROR_NOT_ENOUGH_MEMORY 8
 #define ERROR_NETNAME_DELETED 64
 #define ERROR_INVALID_PARAMETER 87
+#define ERROR_WRITE_FAULT 29
+#define ERROR_HANDLE_EOF 38
 #define ERROR_BROKEN_PIPE 109
+#define ERROR_PIPE_NOT_CONNECTED 233
 #define ERROR_NO_DATA 232
 #define ERROR_MORE_DATA 234
 #define WAIT_OBJECT_0 0
@@ -101,6 +104,7 @@ void sim_yield(void);
     }
 SIM__INTERLOCKED(LONG, InterlockedIncrement, (LONG volatile *at), __atomic_add_fetch(at, 1, __ATOMIC_SEQ_CST))
 SIM__INTERLOCKED(LONG, InterlockedDecrement, (LONG volatile *at), __atomic_sub_fetch(at, 1, __ATOMIC_SEQ_CST))
+SIM__INTERLOCKED(LONG, InterlockedOr, (LONG volatile *at, LONG what), __atomic_fetch_or(at, what, __ATOMIC_SEQ_CST))
 SIM__INTERLOCKED(LONG64, InterlockedIncrement64, (LONG64 volatile *at), __atomic_add_fetch(at, 1, __ATOMIC_SEQ_CST))
 SIM__INTERLOCKED(LONG, InterlockedExchange, (LONG volatile *at, LONG to), __atomic_exchange_n(at, to, __ATOMIC_SEQ_CST))
 SIM__INTERLOCKED(PVOID, InterlockedExchangePointer, (PVOID volatile *at, PVOID to),
