@@ -4,6 +4,7 @@ tcp_ping(turns, size)                a message to and fro over one TCP connectio
 pings(turns, size, connections)      the same over so many TCP connections at once
 pipe_ping(turns, size)               the same over two one-way pipes
 pipe_bulk(blocks, size)              blocks through a pipe, one write and one read in flight
+relay(blocks, size)                  blocks that a thread writes into a pipe go to a TCP connection, which another empties
 file_reads(reads, size, depth, path) reads here and there in a file that the system has in its cache, depth in flight
 udp_ping(turns, size)                a datagram to and fro
 send_file(blocks, size, path)        a file over a TCP connection to a thread that only receives
@@ -96,6 +97,8 @@ ROWS = (
     _pings(5_000),
     Row("pipe-bulk", "Pipe bulk transfer in blocks of 64 KiB", "pipe_bulk", {"size": 65536}, "MB/s"),
     Row("pipe-bulk-1m", "Pipe bulk transfer in blocks of 1 MiB", "pipe_bulk", {"size": 1 << 20}, "MB/s"),
+    Row("relay", "From a pipe to a connection, in blocks of 64 KiB", "relay", {"size": 65536}, "MB/s"),
+    Row("relay-4k", "From a pipe to a connection, in blocks of 4 KiB", "relay", {"size": 4096}, "MB/s"),
     _reads(1),
     _reads(8),
     _reads(32),

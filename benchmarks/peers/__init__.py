@@ -15,6 +15,7 @@ from .loops import LoopStreams
 from .threads import BlockingThreads
 from .tpio_await import TpioAwait
 from .tpio_callbacks import TpioCallbacks
+from .tpio_pump import TpioPump
 from .tpio_result import TpioResult
 
 try:
@@ -36,6 +37,7 @@ ALL: tuple[Peer, ...] = (
     TpioAwait("tpio, await on tpio.aio", tpio.aio.EventLoop),
     TpioAwait("tpio, await on asyncio Proactor"),
     TpioResult(),
+    TpioPump(),
     *_optional("tpio_capi", "TpioCapi"),
     AsyncioStreams("asyncio Proactor, streams"),
     AsyncioSockets("asyncio Proactor, sock_*"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import itertools
+import msvcrt
 import socket
 from asyncio.windows_utils import PipeHandle, pipe
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -23,6 +25,7 @@ from .base import (
     Waker,
     events,
     expect,
+    filled,
     import_time,
     listener,
     nothing,
@@ -107,6 +110,34 @@ class AsyncioStreams(_OnLoop):
         async def main() -> float:
             async with _pipe_streams() as (reader, writer):
                 return await timed(send(writer), receive(reader))
+
+        return self._run(main())
+
+    def relay(self, blocks: int, size: int) -> float:
+        async def main() -> float:
+            read_end, write_end = pipe(duplex=True, overlapped=(True, False))
+            reader = asyncio.StreamReader()
+            protocol = asyncio.StreamReaderProtocol(reader)
+            transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, PipeHandle(read_end))
+            with (
+                io.FileIO(msvcrt.open_osfhandle(write_end, 0), "wb") as written,
+                tcp_connection() as (near, far),
+            ):
+                _, writer = await asyncio.open_connection(sock=near)
+                receiver = Receiver(far, blocks * size)
+                left = blocks * size
+                began = perf_counter()
+                with filled(written.write, blocks, size):
+                    while left:
+                        data = await reader.read(size)
+                        writer.write(data)
+                        await writer.drain()
+                        left -= len(data)
+                    took = await asyncio.to_thread(receiver.ended) - began
+                writer.close()
+                transport.close()
+                await writer.wait_closed()
+                return took
 
         return self._run(main())
 

@@ -114,6 +114,21 @@ def udp_ends() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield near, far
 
 
+@contextlib.contextmanager
+def filled(write: Callable[[bytes], object], blocks: int, size: int) -> Iterator[None]:
+    """A thread writes so many blocks meanwhile."""
+
+    def run() -> None:
+        block = bytes(size)
+        for _ in range(blocks):
+            write(block)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    yield
+    thread.join(PATIENCE)
+
+
 class Receiver:
     """A thread that receives so many bytes and does nothing with them."""
 

@@ -24,6 +24,7 @@ from .base import (
     Waker,
     events,
     expect,
+    filled,
     in_threads,
     listener,
     set_event,
@@ -90,6 +91,19 @@ class BlockingThreads(Peer):
 
         with _pipe() as (reader, writer):
             return in_threads(send, receive)
+
+    def relay(self, blocks: int, size: int) -> float:
+        with _pipe() as (reader, writer), tcp_connection() as (near, far):
+            receiver = Receiver(far, blocks * size)
+            left = blocks * size
+            block = memoryview(bytearray(size))
+            began = perf_counter()
+            with filled(writer.write, blocks, size):
+                while left:
+                    count = reader.readinto(block)
+                    near.sendall(block[:count])
+                    left -= count
+                return receiver.ended() - began
 
     def file_reads(self, reads: int, size: int, depth: int, path: str) -> float:
         def read(slot: int) -> Callable[[], None]:

@@ -22,6 +22,7 @@ from .base import (
     Waker,
     events,
     expect,
+    filled,
     nothing,
     set_event,
     shares,
@@ -56,6 +57,15 @@ class TpioCallbacks(Peer):
         reader, writer = tpio.pipe()
         with reader, writer:
             return _until_done(_Receiver(reader, blocks * size, size), _Sender(writer, blocks, size))
+
+    def relay(self, blocks: int, size: int) -> float:
+        reader, writer = tpio.pipe()
+        with reader, writer, tcp_connection() as (near, far), tpio.Socket(sock=near) as sink:
+            receiver = Receiver(far, blocks * size)
+            began = perf_counter()
+            with filled(lambda block: writer.write(block).result(), blocks, size):
+                _until_done(_Relay(reader, sink, blocks * size, size))
+                return receiver.ended() - began
 
     def file_reads(self, reads: int, size: int, depth: int, path: str) -> float:
         with tpio.open(path) as file:
@@ -233,6 +243,34 @@ class _Receiver(_Chain):
         self.reader.read_into(self.buffer).add_done_callback(self.on_read)
 
     def on_read(self, future: tpio.Future[int]) -> None:
+        try:
+            self.left -= future.result()
+            if self.left:
+                self.begin()
+            else:
+                self.done.set_result(None)
+        except BaseException as error:
+            self.done.set_exception(error)
+
+
+class _Relay(_Chain):
+    def __init__(self, reader: tpio.Handle, sink: tpio.Socket, total: int, size: int) -> None:
+        super().__init__()
+        self.reader = reader
+        self.sink = sink
+        self.left = total
+        self.block = memoryview(bytearray(size))
+
+    def begin(self) -> None:
+        self.reader.read_into(self.block).add_done_callback(self.on_read)
+
+    def on_read(self, future: tpio.Future[int]) -> None:
+        try:
+            self.sink.send(self.block[: future.result()]).add_done_callback(self.on_sent)
+        except BaseException as error:
+            self.done.set_exception(error)
+
+    def on_sent(self, future: tpio.Future[int]) -> None:
         try:
             self.left -= future.result()
             if self.left:
