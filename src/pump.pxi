@@ -31,7 +31,7 @@ cdef extern from "tpio_pump.h" nogil:
     core.tpio_status tpio_pump_start(tpio_pump *pump, core.tpio_pool *pool)
     void tpio_pump_cancel(tpio_pump *pump)
 
-cdef extern from "<malloc.h>" nogil:
+cdef extern from "malloc.h" nogil:
     void *_aligned_malloc(size_t size, size_t alignment)
     void _aligned_free(void *memory)
 

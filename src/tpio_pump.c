@@ -202,14 +202,17 @@ static BOOL pump__advance(tpio_pump *pump, LONG events)
 
 static tpio_tail_fn pump__happened(tpio_pump *pump, LONG event)
 {
+    tpio_tail_fn tail;
     LONG events;
 
     if (InterlockedOr(&pump->events, event | PUMP__DRIVEN) & PUMP__DRIVEN)
         return NULL;
     do {
         events = InterlockedExchange(&pump->events, PUMP__DRIVEN);
-        if (pump__advance(pump, events))
-            return pump->complete(pump); /* it stays driven: nobody comes after us */
+        if (pump__advance(pump, events)) {
+            tail = pump->complete(pump); /* it stays driven: nobody comes after us */
+            return tail;
+        }
     } while (InterlockedCompareExchange(&pump->events, 0, PUMP__DRIVEN) != PUMP__DRIVEN);
     return NULL;
 }

@@ -20,11 +20,11 @@ NEVER_FAILS = {
         InitializeThreadpoolEnvironment SetLastError SetThreadpoolCallbackPool SetThreadpoolCallbackPriority
         SetThreadpoolCallbackRunsLong SetThreadpoolThreadMaximum SetThreadpoolTimer SetThreadpoolWait Sleep
         StartThreadpoolIo SubmitThreadpoolWork WaitForThreadpoolIoCallbacks WaitForThreadpoolTimerCallbacks
-        WaitForThreadpoolWaitCallbacks WaitForThreadpoolWorkCallbacks WakeByAddressAll free""",
+        WaitForThreadpoolWaitCallbacks WaitForThreadpoolWorkCallbacks WakeByAddressAll _aligned_free free""",
     "it only computes or copies": """CopyMemory ZeroMemory HasOverlappedIoCompleted InterlockedCompareExchange
         InterlockedCompareExchange64 InterlockedCompareExchangePointer InterlockedDecrement InterlockedExchange
         InterlockedExchange64 InterlockedExchangeAdd64 InterlockedExchangePointer InterlockedIncrement
-        InterlockedIncrement64 RtlNtStatusToDosError htonl htons inet_ntop inet_pton memcmp memcpy memmove memset
+        InterlockedIncrement64 InterlockedOr RtlNtStatusToDosError htonl htons inet_ntop inet_pton memcmp memcpy memmove memset
         ntohl ntohs wcslen""",
     "it reads a word of the process or the thread": """GetCurrentProcess GetLastError GetProcessHeap GetTickCount64
         WSAGetLastError FlsGetValue""",
@@ -78,7 +78,7 @@ def calls_of_the_binding():
 
 # Names in C that look like calls and are none of Windows'.
 NOT_CALLED = {
-    "NTSTATUS", "LONG", "void", "fn", "complete", "tail", "table",  # pointers to functions
+    "NTSTATUS", "LONG", "void", "fn", "complete", "tail", "table", "submit", "ended",  # pointers to functions
     "F", "CRYPT32", "ADVAPI32", "NCRYPT", "offsetof",  # macros
 }  # fmt: skip
 
