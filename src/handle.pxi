@@ -541,11 +541,13 @@ cdef class Handle:
         if self.native == NULL:
             return
         InterlockedIncrement(&self.cancelling)
-        cancel_pumps(self)
-        with nogil:
-            core.tpio_handle_cancel(self.native)
-        InterlockedIncrement(&self.generation)  # in this order: was_asked_to_end sees one or the other
-        InterlockedDecrement(&self.cancelling)
+        try:
+            with nogil:
+                core.tpio_handle_cancel(self.native)
+            cancel_pumps(self)
+        finally:
+            InterlockedIncrement(&self.generation)  # in this order: was_asked_to_end sees one or the other
+            InterlockedDecrement(&self.cancelling)
 
     def close(self):
         """Refuses new operations, cancels the pending ones and closes the handle. Idempotent.

@@ -74,6 +74,12 @@ class Flight:
         if self.chance.random() < 0.5:
             self.futures.append(self.tpio.open_pipe(self.name))  # waits for a place
 
+    def pumps(self):
+        """One that cannot go on, since nobody reads, and one that waits for something to come."""
+        (reader, writer), (unread, full), (empty, silent) = (self.tpio.pipe() for _ in range(3))
+        self.futures += [writer.write(bytes(1_000_000)), self.tpio.pump(reader, full), self.tpio.pump(empty, full)]
+        self.kept += [unread, silent]
+
     def sockets(self):
         listener = self.tpio.listen(("127.0.0.1", 0))
         client, accepted = self.tpio.open_connection(listener.getsockname()), listener.accept()
