@@ -55,6 +55,8 @@ cdef class Pump:
     cdef Handle sink
     cdef object head          # bytes that the source had received before
     cdef LONG generation      # of the sink's cancel() when it began
+    cdef bint started
+    cdef bint cancelled       # before that
 
     def __cinit__(self, Handle source, Handle sink, object n, Py_ssize_t block):
         cdef Handle handle
@@ -158,9 +160,26 @@ cdef class Pump:
         return self.native.moved
 
     def cancel(self):
-        with nogil:
-            tpio_pump_cancel(&self.native)
+        cdef bint started
+        with cython.critical_section(self):
+            started = self.started
+            self.cancelled = True
+        if started:
+            with nogil:
+                tpio_pump_cancel(&self.native)
         return True
+
+    cdef core.tpio_status start(self):
+        """Its ends know it by now, and may be cancelled or closed at the same time."""
+        cdef core.tpio_status status = tpio_pump_start(&self.native, self.source.pool_.native)
+        cdef bint cancelled
+        if status == TPIO_PENDING:
+            with cython.critical_section(self):
+                self.started = True
+                cancelled = self.cancelled
+            if cancelled or self.sink.is_closed():  # before it knew us: a source says so when it is read from
+                self.cancel()
+        return status
 
 
 cdef int cancel_pumps(Handle handle) except -1:
@@ -206,7 +225,7 @@ def pump_between(Handle source, Handle sink, n, block):
         raise
     future.extra = pump
     Py_INCREF(future)  # the system's
-    status = tpio_pump_start(&pump.native, source.pool_.native)
+    status = pump.start()
     if status == TPIO_CLOSED:
         pump.put_back()
         pump.let_go()

@@ -313,6 +313,50 @@ def test_storm_of_cancels_loses_nothing(stack):
     assert received.startswith(data[:100]) and received.endswith(data[-100:])
 
 
+@pytest.mark.parametrize("which", ["source", "sink"])
+def test_pumps_begin_while_an_end_is_being_cancelled(stack, which):
+    """Which may be when the pump knows its ends already and has not begun."""
+    reader, filled = pipe_ends(stack)
+    emptied, writer = socket_ends(stack)
+    end = reader if which == "source" else writer
+    over = threading.Event()
+
+    def cancel() -> None:
+        while not over.is_set():
+            end.cancel()
+
+    with support.thread(cancel):
+        try:
+            for _ in range(2000 if support.long else 300):
+                with pytest.raises(CancelledError):
+                    tpio.pump(reader, writer).result(WAIT)
+        finally:
+            over.set()
+    filled.write(b"as if nothing had been").result(WAIT)
+    assert tpio.pump(reader, writer, 22).result(WAIT) == 22
+    assert read_exactly(emptied, 22) == b"as if nothing had been"
+
+
+@pytest.mark.parametrize("which", ["source", "sink"])
+def test_pumps_begin_while_an_end_is_being_closed(which):
+    for _ in range(200 if support.long else 40):
+        with ExitStack() as stack:
+            reader, _ = pipe_ends(stack)
+            _, writer = pipe_ends(stack)
+            end = reader if which == "source" else writer
+            pumping, _ = support.at_once(lambda: begin(reader, writer), end.close)
+            if pumping is not None:
+                with pytest.raises(CancelledError):
+                    pumping.result(WAIT)
+
+
+def begin(source: tpio.Handle, sink: tpio.Handle) -> tpio.Future[int] | None:
+    try:
+        return tpio.pump(source, sink)
+    except ValueError:  # it is closed
+        return None
+
+
 def test_a_dropped_future_goes_on(stack):
     reader, filled = pipe_ends(stack)
     emptied, writer = pipe_ends(stack)
