@@ -29,9 +29,8 @@ from tpio_core cimport *
 import concurrent.futures
 import io
 import os
+import sys
 import threading
-from asyncio import CancelledError as AsyncioCancelledError
-from asyncio import _get_running_loop
 from collections import namedtuple
 from contextvars import copy_context
 from operator import index as operator_index

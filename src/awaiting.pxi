@@ -11,6 +11,22 @@ cdef LoopInbox touched = None  # inboxes that have something and whose loops are
 cdef bint gathering = False    # a batch is being delivered; both under the GIL
 
 
+cdef object _running_loop = None  # asyncio's function
+
+
+cdef object running_loop():
+    """The loop that runs on this thread, or None. asyncio is not imported for it: who runs a loop has done so."""
+    global _running_loop
+    if _running_loop is None:
+        _running_loop = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)
+    return None if _running_loop is None else _running_loop()
+
+
+cdef object cancelled_error():
+    from asyncio import CancelledError as cancelled
+    return cancelled
+
+
 cdef object make_awaiter(FutureBase future):
     cdef Awaiter awaiter = Awaiter.__new__(Awaiter)
     awaiter.future = future
@@ -43,7 +59,7 @@ cdef class Awaiter:
                 self.handle = future.handle
         if ended:
             raise StopIteration(self.result())
-        loop = _get_running_loop()
+        loop = running_loop()
         if loop is None:
             raise RuntimeError("await on a tpio future needs a running asyncio event loop")
         self.loop = loop
@@ -126,10 +142,10 @@ cdef class Awaiter:
 
     def result(self):
         if self.cancelled:
-            raise AsyncioCancelledError() if self.message is None else AsyncioCancelledError(self.message)
+            raise cancelled_error()() if self.message is None else cancelled_error()(self.message)
         self.future.buffer = None  # the task has been told: nobody will take it back
         if self.future.state == CANCELLED:
-            raise AsyncioCancelledError()
+            raise cancelled_error()()
         return self.future.peek()
 
     def exception(self):

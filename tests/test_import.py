@@ -11,7 +11,7 @@ import tpio
 def test_asyncio_and_tls_come_when_they_are_used():
     done = support.python(
         "import sys, tpio\n"
-        "assert not {'tpio.aio', 'tpio.tls'} & set(sys.modules), 'they take their time'\n"
+        "assert not {'asyncio', 'ssl', 'tpio.aio', 'tpio.tls'} & set(sys.modules), 'they take their time'\n"
         "async def main(): return 5\n"
         "assert tpio.aio.run(main()) == 5\n"
         "assert tpio.tls.Context().verify\n"
