@@ -27,12 +27,15 @@ def _processor() -> str:
         return platform.processor()
 
 
+def is_wine() -> bool:
+    return hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
+
+
 def _system() -> str:
     windows = f"Windows {platform.version()}"
-    try:
-        version = ctypes.WinDLL("ntdll").wine_get_version
-    except AttributeError:
+    if not is_wine():
         return windows
+    version = ctypes.WinDLL("ntdll").wine_get_version
     version.restype = ctypes.c_char_p
     return f"Wine {version().decode()} as {windows}"
 

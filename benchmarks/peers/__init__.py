@@ -8,6 +8,7 @@ from typing import Any
 
 import tpio.aio
 
+from ..machine import is_wine
 from .asyncio_loops import AsyncioExecutor, AsyncioLoop, AsyncioSockets, AsyncioStreams
 from .base import Peer
 from .floor import Floor
@@ -32,6 +33,9 @@ def _optional(module: str, name: str, *args: Any) -> list[Peer]:
         return []
 
 
+# Named pipes are libuv's sockets of the Unix kind, which need AF_UNIX.
+NOT_IN_LIBUV = ("udp_ping", "send_file", *(["named_pipe_echo"] if is_wine() else []))
+
 ALL: tuple[Peer, ...] = (
     TpioCallbacks(),
     TpioAwait("tpio, await on tpio.aio", tpio.aio.EventLoop),
@@ -43,7 +47,7 @@ ALL: tuple[Peer, ...] = (
     AsyncioSockets("asyncio Proactor, sock_*"),
     AsyncioLoop("asyncio Proactor"),
     AsyncioExecutor("asyncio Proactor, run_in_executor"),
-    *([AsyncioSockets("winloop, sock_*", winloop.new_event_loop)] if winloop else []),
+    *([AsyncioSockets("winloop, sock_*", winloop.new_event_loop, NOT_IN_LIBUV)] if winloop else []),
     *_optional("aiofiles_peer", "Aiofiles", "aiofiles"),
     *_optional("twisted_peer", "Twisted"),
     *_optional("pywin32_peer", "Pywin32"),
@@ -52,7 +56,7 @@ ALL: tuple[Peer, ...] = (
     Floor("plain C, completion port", "-port"),
     LoopStreams("tpio.aio loop", tpio.aio.EventLoop),
     LoopStreams("asyncio Proactor loop", asyncio.ProactorEventLoop),
-    *([LoopStreams("winloop loop", winloop.new_event_loop)] if winloop else []),
+    *([LoopStreams("winloop loop", winloop.new_event_loop, NOT_IN_LIBUV)] if winloop else []),
 )
 
 REFERENCE = TpioCallbacks.name

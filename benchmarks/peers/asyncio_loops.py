@@ -9,7 +9,7 @@ import itertools
 import msvcrt
 import socket
 from asyncio.windows_utils import PipeHandle, pipe
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Any
@@ -42,8 +42,9 @@ LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
 class _OnLoop(Peer):
-    def __init__(self, name: str, loop_factory: LoopFactory | None = None) -> None:
+    def __init__(self, name: str, loop_factory: LoopFactory | None = None, cannot: Collection[str] = ()) -> None:
         self.name = name
+        self.cannot = cannot
         self._loop_factory = loop_factory
 
     def _run(self, main: Coroutine[Any, Any, float]) -> float:

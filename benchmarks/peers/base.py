@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Executor
 from time import perf_counter, sleep
 from typing import Any
@@ -29,9 +29,10 @@ class Peer:
 
     name: str
     in_this_process = True
+    cannot: Collection[str] = ()  # although it has the method
 
     def can(self, workload: str) -> bool:
-        return hasattr(self, workload)
+        return hasattr(self, workload) and workload not in self.cannot
 
     def run(self, workload: str, operations: int, **parameters: Any) -> float:
         seconds: float = getattr(self, workload)(operations, **parameters)
