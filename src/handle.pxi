@@ -564,8 +564,10 @@ cdef class Handle:
             return
         with nogil:
             core.tpio_handle_close(self.native)
-        cancel_pumps(self)
-        self._let_go()
+        try:
+            cancel_pumps(self)
+        finally:
+            self._let_go()
 
     def _let_go(self):
         self.leftover = None
