@@ -371,6 +371,7 @@ def test_await_and_a_cancelled_task(stack):
 
     async def main() -> None:
         pumping = asyncio.ensure_future(wait_for(tpio.pump(reader, writer)))
+        await asyncio.sleep(0)  # the task has begun, and waits: what follows may all be done at once
         await filled.write(b"begun")
         assert await emptied.read(5) == b"begun"
         pumping.cancel()
