@@ -177,6 +177,13 @@ def _(stack):
     return lambda: tpio.wait(event), lambda: _winapi.SetEvent(event)
 
 
+@kind("Pump: one block from a pipe that waits to a TCP connection, from its beginning to its end")
+def _(stack):
+    reader, put = _pipe(stack)
+    near, _ = _tcp(stack)
+    return lambda: tpio.pump(reader, near, SIZE), put
+
+
 @kind("Function: submit")
 def _(stack):
     pool = stack.enter_context(tpio.Pool(max_threads=1))
