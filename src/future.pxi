@@ -622,12 +622,13 @@ cdef class FutureBase:
         return self.value if self.state == FAILED else None
 
     def __repr__(self):
+        cdef int state = self.state  # once: it may end meanwhile
         name = type(self).__name__
-        if self.state == FINISHED:
+        if state == FINISHED:
             return f"<{name} at {id(self):#x} state=finished returned {type(self.value).__name__}>"
-        if self.state == FAILED:
+        if state == FAILED:
             return f"<{name} at {id(self):#x} state=finished raised {type(self.value).__name__}>"
-        return f"<{name} at {id(self):#x} state={('pending', 'running', 'cancelled')[self.state]}>"
+        return f"<{name} at {id(self):#x} state={('pending', 'running', 'cancelled')[state]}>"
 
     def __await__(self):
         return make_awaiter(self)

@@ -306,6 +306,24 @@ def test_repr(pair):
     assert repr(future).startswith("<Future at 0x")
 
 
+def test_repr_while_it_ends():
+    current = [tpio.Future()]
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            assert repr(current[0]).startswith("<Future at 0x")
+
+    with thread(look), thread(look):
+        try:
+            for _ in range(40_000):
+                future = current[0] = tpio.Future()
+                future.set_running_or_notify_cancel()
+                future.set_result(None)
+        finally:
+            over.set()
+
+
 # ---- callbacks ------------------------------------------------------------------------------------------------------
 
 
