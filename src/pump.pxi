@@ -28,6 +28,7 @@ cdef extern from "tpio_pump.h" nogil:
         tpio_pump_fn complete
         uint64_t moved
         DWORD error
+        BOOL cancelled
     core.tpio_status tpio_pump_start(tpio_pump *pump, core.tpio_pool *pool)
     void tpio_pump_cancel(tpio_pump *pump)
 
@@ -153,7 +154,7 @@ cdef class Pump:
             self.put_back()
         finally:
             self.let_go()
-        if error == ERROR_OPERATION_ABORTED and self.sink_was_asked_to_end():
+        if error == ERROR_OPERATION_ABORTED and (self.native.cancelled or self.sink_was_asked_to_end()):
             return _CANCEL
         if error != 0:
             raise winerror(error)

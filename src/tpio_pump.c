@@ -24,6 +24,13 @@ static void pump__stop(tpio_pump *pump, DWORD error)
     pump->error = error;
 }
 
+static void pump__cancelled(tpio_pump *pump)
+{
+    if (!pump->stopped)
+        pump->cancelled = TRUE;
+    pump__stop(pump, ERROR_OPERATION_ABORTED);
+}
+
 /* ---- reading ---------------------------------------------------------------------------------------------------- */
 
 static void pump__read_ended(tpio_pump *pump)
@@ -134,11 +141,12 @@ static void pump__begin(tpio_pump *pump, tpio_pump_end *end, pump__submit_fn *su
     }
 }
 
-/* A closed pool has no more turns; nor do its handles take any more operations. */
 static void pump__turn(tpio_pump *pump)
 {
     pump->steps = 0;
     pump->turning = tpio_work(&pump->turn, pump->turn.pool) == TPIO_PENDING;
+    if (!pump->turning) /* the pool is closed */
+        pump__cancelled(pump);
 }
 
 static void pump__ask(tpio_pump_end *end)
@@ -163,10 +171,14 @@ static void pump__see(tpio_pump *pump, LONG events)
         pump__read_ended(pump);
     if (events & PUMP__WRITTEN)
         pump__write_ended(pump);
-    if (events & PUMP__TURN)
-        pump->turning = FALSE; /* also when its pool is being closed: the handles will tell */
+    if (events & PUMP__TURN) {
+        pump->turning = FALSE;
+        /* Taken from the pool, on the thread that closes it or cancels its work, which must not go on for it. */
+        if (pump->turn.error != ERROR_SUCCESS)
+            pump__cancelled(pump);
+    }
     if (events & PUMP__CANCEL)
-        pump__stop(pump, ERROR_OPERATION_ABORTED);
+        pump__cancelled(pump);
 }
 
 static void pump__submit(tpio_pump *pump)

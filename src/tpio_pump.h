@@ -43,6 +43,7 @@ struct tpio_pump {
     uint64_t moved;       /* bytes that were written: the result, also when it failed */
     DWORD error;          /* 0 or a Win32 error code: the result */
     BOOL stopped;         /* nothing is begun any more */
+    BOOL cancelled;       /* by tpio_pump_cancel or its pool, and not by what befell its handles */
     BOOL ended;           /* nothing is left to be read */
     int steps;            /* since this turn began */
     tpio_op turn;         /* brings a thread of the pool */

@@ -268,6 +268,19 @@ def test_close_of_the_pool_cancels(stack):
         tpio.pump(reader, writer)
 
 
+def test_a_pump_that_never_waits_does_not_hold_up_who_cancels_what_has_not_begun(tmp_path):
+    """A file that grows as it is read: each read is done at once, and the turn that comes after some is what is cancelled."""
+    path = tmp_path / "grows"
+    path.write_bytes(bytes(4096))
+    with tpio.Pool(max_threads=2) as pool:
+        with tpio.open(path, pool=pool) as source, tpio.open(path, "ab", pool=pool) as sink:
+            pumping = tpio.pump(source, sink, 1 << 28, block=512)
+            pool.shutdown(wait=False, cancel_futures=True)
+            pumping.cancel()
+            with pytest.raises(CancelledError):
+                pumping.result(WAIT)
+
+
 def test_what_a_cancelled_await_had_received_goes_first(stack):
     reader, filled = socket_ends(stack)
     emptied, writer = pipe_ends(stack)
