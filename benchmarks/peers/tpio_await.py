@@ -11,8 +11,8 @@ import tpio
 
 from ..rows import places
 from .asyncio_loops import _OnLoop, timed
-from .base import CHILD, Receiver, Waker, expect, filled, listener, shares, tcp_connection
-from .tpio_ends import End, pipe_ends, tcp_ends, udp_sockets
+from .base import CHILD, Waker, expect, listener, shares, tcp_connection
+from .tpio_ends import End, pipe_ends, relayed, tcp_ends, udp_sockets
 
 
 class TpioAwait(_OnLoop):
@@ -90,21 +90,14 @@ class TpioAwait(_OnLoop):
             return self._run(timed(send(), receive()))
 
     def relay(self, blocks: int, size: int) -> float:
-        reader, writer = tpio.pipe()
-
-        async def main(sink: tpio.Socket) -> None:
+        async def main(reader: tpio.Handle, sink: tpio.Socket) -> None:
             left = blocks * size
             block = memoryview(bytearray(size))
             while left:
                 count = await reader.read_into(block)
                 left -= await sink.send(block[:count])
 
-        with reader, writer, tcp_connection() as (near, far), tpio.Socket(sock=near) as sink:
-            receiver = Receiver(far, blocks * size)
-            began = perf_counter()
-            with filled(lambda block: writer.write(block).result(), blocks, size):
-                self._run(timed(main(sink)))
-                return receiver.ended() - began
+        return relayed(blocks, size, lambda reader, sink: self._run(timed(main(reader, sink))))
 
     def file_reads(self, reads: int, size: int, depth: int, path: str) -> float:
         async def read(offsets: list[int]) -> None:

@@ -22,14 +22,13 @@ from .base import (
     Waker,
     events,
     expect,
-    filled,
     nothing,
     set_event,
     shares,
     tcp_connection,
     waves,
 )
-from .tpio_ends import End, pipe_ends, tcp_ends, udp_sockets
+from .tpio_ends import End, pipe_ends, relayed, tcp_ends, udp_sockets
 
 
 class TpioCallbacks(Peer):
@@ -59,13 +58,7 @@ class TpioCallbacks(Peer):
             return _until_done(_Receiver(reader, blocks * size, size), _Sender(writer, blocks, size))
 
     def relay(self, blocks: int, size: int) -> float:
-        reader, writer = tpio.pipe()
-        with reader, writer, tcp_connection() as (near, far), tpio.Socket(sock=near) as sink:
-            receiver = Receiver(far, blocks * size)
-            began = perf_counter()
-            with filled(lambda block: writer.write(block).result(), blocks, size):
-                _until_done(_Relay(reader, sink, blocks * size, size))
-                return receiver.ended() - began
+        return relayed(blocks, size, lambda reader, sink: _until_done(_Relay(reader, sink, blocks * size, size)))
 
     def file_reads(self, reads: int, size: int, depth: int, path: str) -> float:
         with tpio.open(path) as file:
@@ -243,6 +236,9 @@ class _Receiver(_Chain):
         self.reader.read_into(self.buffer).add_done_callback(self.on_read)
 
     def on_read(self, future: tpio.Future[int]) -> None:
+        self.on_moved(future)
+
+    def on_moved(self, future: tpio.Future[int]) -> None:
         try:
             self.left -= future.result()
             if self.left:
@@ -253,30 +249,16 @@ class _Receiver(_Chain):
             self.done.set_exception(error)
 
 
-class _Relay(_Chain):
-    def __init__(self, reader: tpio.Handle, sink: tpio.Socket, total: int, size: int) -> None:
-        super().__init__()
-        self.reader = reader
-        self.sink = sink
-        self.left = total
-        self.block = memoryview(bytearray(size))
+class _Relay(_Receiver):
+    """Sends on what it has received, and only then goes on."""
 
-    def begin(self) -> None:
-        self.reader.read_into(self.block).add_done_callback(self.on_read)
+    def __init__(self, reader: tpio.Handle, sink: tpio.Socket, total: int, size: int) -> None:
+        super().__init__(reader, total, size)
+        self.sink = sink
 
     def on_read(self, future: tpio.Future[int]) -> None:
         try:
-            self.sink.send(self.block[: future.result()]).add_done_callback(self.on_sent)
-        except BaseException as error:
-            self.done.set_exception(error)
-
-    def on_sent(self, future: tpio.Future[int]) -> None:
-        try:
-            self.left -= future.result()
-            if self.left:
-                self.begin()
-            else:
-                self.done.set_result(None)
+            self.sink.send(memoryview(self.buffer)[: future.result()]).add_done_callback(self.on_moved)
         except BaseException as error:
             self.done.set_exception(error)
 

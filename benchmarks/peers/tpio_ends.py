@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from time import perf_counter
 
 import tpio
 
-from .base import tcp_connections, udp_ends
+from .base import Receiver, filled, tcp_connection, tcp_connections, udp_ends
 
 End = tuple[tpio.Handle, tpio.Handle]  # read from, write to
 
@@ -38,3 +39,14 @@ def udp_sockets() -> Iterator[tuple[tpio.Socket, tpio.Socket]]:
         tpio.Socket(sock=far_socket) as far,
     ):
         yield near, far
+
+
+def relayed(blocks: int, size: int, move: Callable[[tpio.Handle, tpio.Socket], object]) -> float:
+    """Seconds until all that a thread writes into a pipe, and `move` takes from it to a connection, has come."""
+    reader, writer = tpio.pipe()
+    with reader, writer, tcp_connection() as (near, far), tpio.Socket(sock=near) as sink:
+        receiver = Receiver(far, blocks * size)
+        began = perf_counter()
+        with filled(lambda block: writer.write(block).result(), blocks, size):
+            move(reader, sink)
+            return receiver.ended() - began
