@@ -19,9 +19,10 @@ from tpio import _tpio
 
 rebinds = pytest.mark.skipif(support.wine, reason="Wine: a handle cannot be taken off its completion port")
 
-# Takes what it is given, says hello through it, gives back what it reads, and waits for the end.
+# Says who it is, takes what it is given, says hello through it, gives back what it reads, and waits for the end.
 CHILD = """
-import sys, tpio
+import os, sys, tpio
+print(os.getpid(), flush=True)
 kind, value = sys.stdin.readline().split()
 if kind == "socket":
     end = tpio.Socket.from_share(bytes.fromhex(value))
@@ -35,13 +36,19 @@ print("end", flush=True)
 """
 
 
+def real_pid(child: subprocess.Popen[str]) -> int:
+    """What the child says: Popen.pid of a virtual environment's python.exe is that of a launcher, whose child is Python."""
+    return int(child.stdout.readline())
+
+
 @contextlib.contextmanager
-def running_child() -> Iterator[subprocess.Popen[str]]:
+def running_child() -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """(the child, its process id)"""
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
-        yield child
+        yield child, real_pid(child)
         output, errors = child.communicate(timeout=WAIT)
         assert (child.returncode, output.split(), errors) == (0, ["end"], "")
     finally:
@@ -58,7 +65,9 @@ def converse(end: tpio.Handle) -> None:
     """With the child, at the other end."""
     received = b""
     while len(received) < 20:
-        received += end.read(100).result(WAIT)
+        part = end.read(100).result(WAIT)
+        assert part, f"the end after {received!r}"
+        received += part
     assert received == b"hello from the child"
     end.write(b"ping").result(WAIT)
     assert end.read(100).result(WAIT) == b"PING"
@@ -69,19 +78,19 @@ def converse(end: tpio.Handle) -> None:
 
 
 def test_a_socket_that_was_never_bound():
-    with running_child() as child, tpio.listen(("127.0.0.1", 0)) as listener:
+    with running_child() as (child, pid), tpio.listen(("127.0.0.1", 0)) as listener:
         accepting = listener.accept()
         with socket.create_connection(listener.getsockname()) as plain:
             ours, _ = accepting.result(WAIT)
-            give(child, "socket", plain.share(child.pid).hex())
+            give(child, "socket", plain.share(pid).hex())
             converse(ours)
 
 
 def test_a_pipe_that_was_never_bound():
-    with running_child() as child, tpio.PipeListener(pipe_name()) as listener:
+    with running_child() as (child, pid), tpio.PipeListener(pipe_name()) as listener:
         accepting = listener.accept()
         theirs = _tpio.create_file(listener.name, 0xC0000000, 0, 3, 0x40000000)
-        process = _tpio.open_process(child.pid)
+        process = _tpio.open_process(pid)
         value = _tpio.duplicate_handle(theirs, process=process)
         for handle in (theirs, process):
             _tpio.close_handle(handle)
@@ -91,13 +100,13 @@ def test_a_pipe_that_was_never_bound():
 
 @rebinds
 def test_a_socket_that_was_used_here():
-    with running_child() as child:
+    with running_child() as (child, pid):
         ours, theirs = tcp_pair()
         with closing(ours, theirs):
             theirs.send(b"x").result(WAIT)
             assert ours.recv(1).result(WAIT) == b"x"
             pending = theirs.recv(1)
-            give(child, "socket", theirs.share(child.pid).hex())
+            give(child, "socket", theirs.share(pid).hex())
             assert pending.cancelled() and theirs.closed
             converse(ours)
 
@@ -105,30 +114,31 @@ def test_a_socket_that_was_used_here():
 @rebinds
 @pytest.mark.parametrize("which", ["server", "client"])
 def test_a_pipe_that_was_used_here(which):
-    with running_child() as child:
+    with running_child() as (child, pid):
         ends = named_pair()
         with closing(*ends):
             theirs, ours = ends if which == "server" else ends[::-1]
             theirs.write(b"x").result(WAIT)
             assert ours.read(1).result(WAIT) == b"x"
             pending = theirs.read(1)
-            give(child, "pipe", theirs.share(child.pid))
+            give(child, "pipe", theirs.share(pid))
             assert pending.cancelled() and theirs.closed
             converse(ours)
 
 
 @pytest.mark.skipif(not support.wine, reason="elsewhere the handle is free")
 def test_where_a_handle_stays_bound_the_other_process_is_told():
-    code = "import tpio, sys; tpio.Pipe(int(sys.argv[1]))"
+    code = "import os, sys, tpio; print(os.getpid(), flush=True); tpio.Pipe(int(sys.stdin.readline()))"
     child = subprocess.Popen(
-        [sys.executable, "-c", f"import sys; sys.argv[1:] = [sys.stdin.readline()]; {code}"],
+        [sys.executable, "-c", code],
         stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     ours, theirs = named_pair()
     with closing(ours, theirs):
-        _, errors = child.communicate(f"{theirs.share(child.pid)}\n", timeout=WAIT)
+        _, errors = child.communicate(f"{theirs.share(real_pid(child))}\n", timeout=WAIT)
     assert "BindError" in errors and "already bound" in errors
 
 
