@@ -210,7 +210,9 @@ def test_a_child_inherits_its_three_handles_and_nothing_else():
                     pipes += 1
             print(pipes)
         """
-        with tpio.spawn([sys.executable, "-I", "-c", code], stdin=PIPE, stdout=PIPE, stderr=PIPE) as process:
+        # The python.exe of a virtual environment is a launcher, which gives Python inheritable handles of its own.
+        real_python = getattr(sys, "_base_executable", sys.executable)
+        with tpio.spawn([real_python, "-I", "-c", code], stdin=PIPE, stdout=PIPE, stderr=PIPE) as process:
             out, err = process.communicate().result(WAIT)
         assert int(out) == 3, (out, err, ours)
     for pair in inheritable:
