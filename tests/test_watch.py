@@ -137,7 +137,7 @@ def test_a_file_that_comes_from_or_goes_elsewhere(tmp_path, folder, watcher):
     assert changes[0].path == str(folder / "inside") and changes[0].kind == "removed"
 
 
-@pytest.mark.parametrize("name", ["ä ö ü ß", "日本語", "emoji 😀", "x" * 200, "a.b.c", "semi;colon & more"], ids=ascii)
+@pytest.mark.parametrize("name", ["ä ö ü ß", "日本語", "emoji 😀", "x" * 100, "a.b.c", "semi;colon & more"], ids=ascii)
 def test_names_come_as_they_are(folder, watcher, name):
     path = folder / name
     path.touch()
