@@ -365,13 +365,16 @@ def test_a_closed_file_says_so(path):
 def test_closing_at_once_loses_no_write(path):
     """A write whose future has a result is in the file, however soon the file is closed."""
     file = tpio.open(path, "wb")
-    futures = [file.write(bytes([number]) * 10) for number in range(20)]
+    parts = [bytes([1 + number]) * 10 for number in range(20)]  # from 1: a hole is of zeros
+    futures = [file.write(part) for part in parts]
     file.close()
-    for future in futures:
+    data = path.read_bytes()
+    assert len(data) <= 200
+    for number, (part, future) in enumerate(zip(parts, futures, strict=True)):
         assert future.done()
         if not future.cancelled():
             assert future.result() == 10
-    assert path.stat().st_size <= 200
+            assert data[10 * number :][:10] == part
 
 
 def test_a_file_has_no_readiness(path):

@@ -54,9 +54,9 @@ def test_it_is_an_executor(pool):
 
 def test_functions_run_on_threads_of_the_pool(pool):
     here = threading.get_ident()
-    assert all(thread != here for thread in pool.map(lambda _: threading.get_ident(), range(100)))
-    assert pool.stats().threads >= 1
-    assert tpio._tpio.default_pool().stats().threads >= 0
+    for each in (pool, tpio.default_pool()):
+        assert all(thread != here for thread in each.map(lambda _: threading.get_ident(), range(100)))
+        assert each.stats().threads >= 1
 
 
 def test_the_exception_of_a_function_is_its_futures(pool):
