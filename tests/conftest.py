@@ -83,7 +83,7 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[Unraisable]:
     # find that cycle, and a test's handles and pool would stay.
     caught.clear()
     if errors and not caught.expected:
-        raise ExceptionGroup("exceptions that nobody could catch", [e for e in errors if isinstance(e, Exception)])
+        raise BaseExceptionGroup("exceptions that nobody could catch", errors)
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
-"""What conftest.py does after each test: a leak is found, and what only looks like one is run again with new fixtures."""
+"""What conftest.py does after each test: a leak is found, what only looks like one is run again with new fixtures, and what
+nobody could catch is told."""
 
 from __future__ import annotations
 
@@ -42,10 +43,19 @@ def test_a_handle_that_is_made_once(pool):
     runs.append(pool)
     if len(runs) == 2:
         print("run again")
+
+
+class Exits:
+    def __del__(self):
+        raise SystemExit("in a destructor")
+
+
+def test_an_exit_that_nobody_could_catch():
+    Exits()
 """
 
 
-def test_a_test_that_leaks_fails_and_what_is_made_once_is_no_leak(tmp_path):
+def test_what_leaks_or_fails_unheard_fails_and_what_is_made_once_is_no_leak(tmp_path):
     (tmp_path / "test_handles.py").write_text(TESTS)
     here = str(Path(__file__).parent)
     options = ["-p", "conftest", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), "-rE", "-s"]
@@ -59,5 +69,7 @@ def test_a_test_that_leaks_fails_and_what_is_made_once_is_no_leak(tmp_path):
     assert "run again" in done.stdout
     assert "ERROR at teardown of test_a_leak_with_each_run" in done.stdout
     assert "handles leak with each run, counted" in done.stdout
-    assert "2 passed, 1 error" in done.stdout, done.stdout
+    assert "exceptions that nobody could catch (1 sub-exception)" in done.stdout
+    assert "SystemExit: in a destructor" in done.stdout
+    assert "3 passed, 2 errors" in done.stdout, done.stdout
     assert done.returncode == 1
