@@ -1,5 +1,6 @@
 """The release has a wheel for every Python and every Windows that tpio supports."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,4 +26,6 @@ def test_cibuildwheel_lists_every_python_and_architecture():
 
 def test_release_workflow_builds_the_wheels_that_cibuildwheel_does_not():
     workflow = (CHECKOUT / ".github" / "workflows" / "wheels.yml").read_text(encoding="utf-8")
-    assert "python-version: 3.13t" in workflow
+    job = workflow.partition("\n  wheels-313t:\n")[2].partition("\n  publish:\n")[0]
+    assert "python-version: 3.13t" in job and "architecture: ${{ matrix.arch }}" in job
+    assert set(re.findall(r"arch: (\w+) }", job)) == {"x86", "x64", "arm64"}
