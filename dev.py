@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """One door for everything a developer of tpio does: `python dev.py --help` lists it.
 
-Needs Python 3.11 or later and nothing else. On Windows it builds natively, in virtual environments; on Debian and
-Ubuntu it cross compiles and runs the result in a Windows Python under Wine, installing what that takes on first use.
+Needs Python 3.11 or later. On Windows it builds natively, in virtual environments, with the Visual C++ Build Tools (MSVC
+and the Windows SDK), which have to be there; on Debian and Ubuntu it needs nothing else: it cross compiles and runs the
+result in a Windows Python under Wine, installing what that takes on first use.
 """
 
 from __future__ import annotations

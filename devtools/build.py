@@ -191,15 +191,16 @@ def run_in_build_environment(version: Version, command: list[str], work: Path, v
     if wine.NATIVE:
         python = native.python(version)
         environment = {**os.environ, "CL": _msvc_flags(variant)}
+        tools_of_windows = "the Visual C++ Build Tools (MSVC and the Windows SDK)"
+        advice = f"correct the errors above; if it is the compiler that is missing, install {tools_of_windows}"
     else:
         python = tools.venv("build")
         cross = Cross(version, variant)
         cross.toolchain.need()
         cross.prepare(work)
         environment = cross.environment(work)
-    return run_quietly(
-        [python, *command], what="the build", advice="correct the errors above", cwd=work, env=environment
-    )
+        advice = "correct the errors above"
+    return run_quietly([python, *command], what="the build", advice=advice, cwd=work, env=environment)
 
 
 def generated_c() -> Path:
