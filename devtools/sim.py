@@ -26,6 +26,7 @@ SIM = ROOT / "tests" / "win32sim"
 REPORT = ROOT / "docs" / "mutations.md"
 CORE_FILES = ("core", "op", "handle", "pool", "timer", "work", "wait", "pump")
 SIM_FILES = ("scheduler", "process", "kernel", "threadpool", "memory")
+PROGRAM_FILES = ("schedule", "schedule_operations", "schedule_handles", "schedule_pumps", "main")
 MUTATION_SECONDS = 40
 _ENVIRONMENT = {"TSAN_OPTIONS": "halt_on_error=1"}
 
@@ -111,7 +112,7 @@ def _program(sanitizer: Sanitizer) -> Path:
 def _fill(folder: Path, core: Path, sanitizer: Sanitizer) -> None:
     with step("compiling the C core against the simulated Windows"):
         objects = [_compile_core(core, name, folder, sanitizer) for name in CORE_FILES]
-        objects += _compile_sim((*SIM_FILES, "schedule", "main"), folder, sanitizer)
+        objects += _compile_sim((*SIM_FILES, *PROGRAM_FILES), folder, sanitizer)
         _link(objects, folder / "sim", sanitizer)
 
 
