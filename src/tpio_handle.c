@@ -154,6 +154,19 @@ BOOL tpio__handle_enter(tpio_handle *handle, LONG64 what)
     }
 }
 
+/* A socket that does not block and is to linger cannot be closed as long as there is something to send. From then on the
+ * system does without us: it sends what there is, and nobody waits.
+ * https://learn.microsoft.com/windows/win32/api/winsock/nf-winsock-closesocket */
+static void handle__close_socket(SOCKET socket)
+{
+    struct linger none = {0, 0};
+
+    if (closesocket(socket) == 0 || WSAGetLastError() != WSAEWOULDBLOCK)
+        return;
+    setsockopt(socket, SOL_SOCKET, SO_LINGER, (const char *)&none, sizeof none);
+    closesocket(socket);
+}
+
 /* No user is inside and none will come: the value of the handle is safe to use one last time. */
 static void handle__shut(tpio_handle *handle, BOOL pending)
 {
@@ -165,7 +178,7 @@ static void handle__shut(tpio_handle *handle, BOOL pending)
         handle__unbind(handle->file);
     if (handle->owned) {
         if (handle->flags & TPIO_SOCKET)
-            closesocket((SOCKET)handle->file);
+            handle__close_socket((SOCKET)handle->file);
         else
             CloseHandle(handle->file);
     }

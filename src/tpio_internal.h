@@ -81,15 +81,16 @@ BOOL tpio__pool_enter(tpio_pool *pool);
 void tpio__pool_leave(tpio_pool *pool);
 
 /* tpio_timer.c, tpio_work.c, tpio_wait.c. create and destroy come from the pool; *_abort takes all that is queued and
- * completes it as aborted, on the calling thread; *_cancel takes one back (TPIO_DONE) or finds it gone (TPIO_CLOSED). For
+ * completes it as aborted, on the calling thread, and leaves it the tail; *_cancel takes one back (TPIO_DONE) or finds it gone (TPIO_CLOSED). For
  * waits both only ask: each completes on a thread of the pool (TPIO_PENDING). */
 DWORD tpio__timers_create(tpio_pool *pool);
 void tpio__timers_destroy(tpio_pool *pool);
-void tpio__timers_abort(tpio_pool *pool);
+void tpio__timers_abort(tpio_pool *pool, tpio_tail_fn *tail);
 tpio_status tpio__timer_cancel(tpio_op *op);
 
 DWORD tpio__works_create(tpio_pool *pool);
 void tpio__works_destroy(tpio_pool *pool);
+void tpio__works_abort(tpio_pool *pool, tpio_tail_fn *tail);
 tpio_status tpio__work_cancel(tpio_op *op);
 
 DWORD tpio__waits_create(tpio_pool *pool);

@@ -179,6 +179,18 @@ static DWORD op__call(tpio_op *op)
     return ERROR_INVALID_FUNCTION;
 }
 
+/* What the system needs not be asked, or may not be. */
+static DWORD op__prepare(const tpio_op *op, uint64_t offset)
+{
+    if (op->verb == TPIO_LOCK) {
+        uint64_t length = op->args.lock.low | (uint64_t)op->args.lock.high << 32;
+
+        /* Past the end of all that can be locked: it would fail, and its completion might come all the same. */
+        return length != 0 && offset + (length - 1) < offset ? ERROR_INVALID_LOCK_RANGE : 0;
+    }
+    return tpio__extension_find(op->verb, (SOCKET)op->handle->file);
+}
+
 static tpio_status op__submit(tpio_op *op, tpio_handle *handle, tpio_verb verb, uint64_t offset)
 {
     int skip = (handle->flags & TPIO_SKIP) != 0;
@@ -192,7 +204,7 @@ static tpio_status op__submit(tpio_op *op, tpio_handle *handle, tpio_verb verb, 
     op->overlapped.OffsetHigh = (DWORD)(offset >> 32);
 
     /* Before the system is told to expect a completion: nothing may stand between that and the call. */
-    error = tpio__extension_find(verb, (SOCKET)handle->file);
+    error = op__prepare(op, offset);
     if (error != 0)
         goto done;
     StartThreadpoolIo(handle->io);

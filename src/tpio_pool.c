@@ -100,6 +100,7 @@ void tpio__pool_leave(tpio_pool *pool)
 
 void tpio_pool_close(tpio_pool *pool)
 {
+    tpio_tail_fn tail = NULL;
     tpio_handle *handle;
 
     if (InterlockedExchange(&pool->closing, 1))
@@ -118,11 +119,12 @@ void tpio_pool_close(tpio_pool *pool)
         AcquireSRWLockExclusive(&pool->lock);
     }
     ReleaseSRWLockExclusive(&pool->lock);
-    tpio__timers_abort(pool);
-    tpio_pool_cancel_work(pool);
+    tpio__timers_abort(pool, &tail);
+    tpio__works_abort(pool, &tail);
     tpio__waits_abort(pool);
     tpio_pool_ref(pool); /* leave drops one */
     tpio__pool_leave(pool);
+    tpio__tail(tail); /* it may wait for the pool's end: we must not be in the way */
 }
 
 BOOL tpio_pool_drain(tpio_pool *pool, DWORD milliseconds)

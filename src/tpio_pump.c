@@ -40,6 +40,9 @@ static void pump__read_ended(tpio_pump *pump)
     DWORD error = from->op.error, bytes = from->op.bytes;
 
     from->busy = FALSE;
+    /* Windows ends all receives of a connection when one of them is cancelled. If that was not ours, it begins anew. */
+    if (error == ERROR_OPERATION_ABORTED && from->is_socket && !from->asked)
+        return;
     switch (error) {
     case ERROR_SUCCESS:
         break;

@@ -125,7 +125,9 @@ static void CALLBACK timer__callback(PTP_CALLBACK_INSTANCE instance, PVOID conte
     DisassociateCurrentThreadFromCallback(instance);
     AcquireSRWLockExclusive(&pool->lock);
     now = timer__now();
-    while (pool->timers.count != 0 && (op = pool->timers.heap[0])->args.timer.due <= now) {
+    /* All that are due, if they are of one owner: others' must not wait for his tail, which may block. */
+    while (pool->timers.count != 0 && (op = pool->timers.heap[0])->args.timer.due <= now &&
+           (fired == NULL || op->complete == fired->complete)) {
         timer__take(pool, op);
         op->next = NULL;
         *last = op;
@@ -198,9 +200,8 @@ tpio_status tpio__timer_cancel(tpio_op *op)
     return TPIO_DONE;
 }
 
-void tpio__timers_abort(tpio_pool *pool)
+void tpio__timers_abort(tpio_pool *pool, tpio_tail_fn *tail)
 {
-    tpio_tail_fn tail = NULL;
     tpio_op *op;
 
     AcquireSRWLockExclusive(&pool->lock);
@@ -210,11 +211,10 @@ void tpio__timers_abort(tpio_pool *pool)
         ReleaseSRWLockExclusive(&pool->lock);
         tpio__op_end(op, ERROR_OPERATION_ABORTED, 0);
         tpio__pool_leave(pool);
-        tpio__op_complete(op, &tail);
+        tpio__op_complete(op, tail);
         AcquireSRWLockExclusive(&pool->lock);
     }
     ReleaseSRWLockExclusive(&pool->lock);
-    tpio__tail(tail);
 }
 
 DWORD tpio__timers_create(tpio_pool *pool)

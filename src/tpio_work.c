@@ -91,9 +91,8 @@ tpio_status tpio__work_cancel(tpio_op *op)
     return TPIO_DONE;
 }
 
-void tpio_pool_cancel_work(tpio_pool *pool)
+void tpio__works_abort(tpio_pool *pool, tpio_tail_fn *tail)
 {
-    tpio_tail_fn tail = NULL;
     tpio_op *op;
 
     for (;;) {
@@ -106,8 +105,15 @@ void tpio_pool_cancel_work(tpio_pool *pool)
             break;
         tpio__op_end(op, ERROR_OPERATION_ABORTED, 0);
         tpio__pool_leave(pool);
-        tpio__op_complete(op, &tail);
+        tpio__op_complete(op, tail);
     }
+}
+
+void tpio_pool_cancel_work(tpio_pool *pool)
+{
+    tpio_tail_fn tail = NULL;
+
+    tpio__works_abort(pool, &tail);
     tpio__tail(tail);
 }
 

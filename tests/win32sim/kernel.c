@@ -43,6 +43,7 @@ struct sim_object {
     unsigned flags;
     int refs, handles;
     bool skip;
+    bool unlingering; /* a socket that can be closed at once */
     int signals; /* of an event: 0 or 1; of a semaphore: its count, and a wait takes one */
     PTP_IO io;
     request *requests;
@@ -259,6 +260,15 @@ BOOL CloseHandle(HANDLE handle)
 
 int closesocket(SOCKET socket)
 {
+    sim_object *object;
+    bool lingers;
+
+    sim_lock();
+    object = sim_lookup((HANDLE)socket, "closesocket");
+    lingers = object != NULL && !object->unlingering && sim_chance(8);
+    sim_unlock();
+    if (lingers)
+        return sim_result(WSAEWOULDBLOCK) ? 0 : -1;
     return CloseHandle((HANDLE)socket) ? 0 : -1;
 }
 
@@ -622,7 +632,11 @@ BOOL DeviceIoControl(HANDLE file, DWORD code, void *input, DWORD input_size, voi
 
 BOOL LockFileEx(HANDLE file, DWORD flags, DWORD reserved, DWORD low, DWORD high, OVERLAPPED *overlapped)
 {
-    (void)flags, (void)reserved, (void)low, (void)high;
+    uint64_t length = low | (uint64_t)high << 32, offset = overlapped->Offset | (uint64_t)overlapped->OffsetHigh << 32;
+
+    (void)flags, (void)reserved;
+    if (length != 0 && offset + (length - 1) < offset)
+        sim_broken("LockFileEx past the end, which fails and completes");
     return io_call("LockFileEx", file, overlapped, (request){0}, NULL);
 }
 
@@ -734,18 +748,27 @@ int WSAIoctl(SOCKET socket, DWORD code, void *input, DWORD input_size, void *out
 
 int setsockopt(SOCKET socket, int level, int name, const char *value, int size)
 {
-    (void)level, (void)name, (void)value, (void)size;
+    sim_object *object;
+
+    (void)level, (void)size;
     sim_call("setsockopt");
     sim_lock();
-    sim_lookup((HANDLE)socket, "setsockopt");
+    object = sim_lookup((HANDLE)socket, "setsockopt");
+    if (object != NULL && name == SO_LINGER)
+        object->unlingering = ((const struct linger *)(const void *)value)->l_onoff == 0;
     sim_unlock();
-    return sim_fault(WSAENOTSOCK) ? -1 : 0;
+    return name != SO_LINGER && sim_fault(WSAENOTSOCK) ? -1 : 0;
+}
+
+static bool is_receive(const request *one)
+{
+    return one->winsock && one->reads;
 }
 
 BOOL CancelIoEx(HANDLE handle, OVERLAPPED *overlapped)
 {
     sim_object *file;
-    bool found = false;
+    bool found = false, receives = false; /* of a connection, all end with one */
     request *next;
 
     sim_call("CancelIoEx");
@@ -756,9 +779,12 @@ BOOL CancelIoEx(HANDLE handle, OVERLAPPED *overlapped)
         return sim_result(ERROR_INVALID_HANDLE);
     }
     sim_trace("    handle %p, request %p", handle, (void *)overlapped);
+    for (request *one = file->requests; one != NULL; one = one->next)
+        if (one->overlapped == overlapped)
+            receives = is_receive(one) && sim_chance(2);
     for (request *one = file->requests; one != NULL; one = next) {
         next = one->next;
-        if (overlapped != NULL && one->overlapped != overlapped)
+        if (overlapped != NULL && one->overlapped != overlapped && !(receives && is_receive(one)))
             continue;
         found = true;
         one->cancelled = true;

@@ -16,7 +16,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BATCH 500       /* schedules of one process */
 #define PATIENCE 120    /* seconds that a batch may take */
 #define TRIES 3000      /* seeds for each size, when a failure is made small */
 
@@ -67,11 +66,12 @@ static void shrink(void)
 static int campaign(uint64_t start, double seconds)
 {
     time_t end = time(NULL) + (time_t)seconds;
-    uint64_t seed = start;
+    uint64_t seed = start, next;
 
     at = mmap(NULL, sizeof *at, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     do {
-        if (run_batch(seed, BATCH, &options, false) != 0) {
+        next = seed + SCHEDULE_BATCH - (seed + SCHEDULE_BATCH - 1) % SCHEDULE_BATCH;
+        if (run_batch(seed, next - seed, &options, false) != 0) {
             fprintf(stderr, "\nFAILED: --seed %llu\n", (unsigned long long)*at);
             if (getenv("SIM_NO_SHRINK") == NULL) {
                 shrink();
@@ -80,7 +80,7 @@ static int campaign(uint64_t start, double seconds)
             }
             return 1;
         }
-        seed += BATCH;
+        seed = next;
     } while (time(NULL) < end);
     printf("%llu schedules, seeds %llu to %llu: no rule was broken\n", (unsigned long long)(seed - start),
            (unsigned long long)start, (unsigned long long)(seed - 1));

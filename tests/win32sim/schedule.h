@@ -10,6 +10,8 @@ typedef struct schedule_options {
     bool pumps;         /* there are some: the seed decides */
 } schedule_options;
 
+#define SCHEDULE_BATCH 500 /* that are run in one process: see schedule.c */
+
 /* Runs one schedule; ends the process when a rule is broken. */
 void schedule_run(uint64_t seed, const schedule_options *options);
 

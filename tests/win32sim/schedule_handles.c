@@ -150,7 +150,14 @@ void act_handle(void)
     switch (sim_random(6)) {
     case 0:
     case 1:
+        sim_lock();
+        slot->cancelling++;
+        sim_unlock();
         tpio_handle_cancel(slot->handle);
+        sim_lock();
+        slot->cancels++;
+        slot->cancelling--;
+        sim_unlock();
         break;
     case 2:
         close_slot(slot);

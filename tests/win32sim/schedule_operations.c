@@ -293,7 +293,7 @@ void act_submit(void)
         status = tpio_ioctl(&op->op, slot->handle, 1, "in", 2, op->buffer, op->size);
         break;
     case TPIO_LOCK:
-        status = tpio_lock(&op->op, slot->handle, 0, 1, TRUE);
+        status = tpio_lock(&op->op, slot->handle, UINT64_MAX - sim_random(2), 1 + sim_random(2), TRUE);
         break;
     case TPIO_WATCH:
         status = tpio_watch(&op->op, slot->handle, op->buffer, op->size, 1, FALSE);

@@ -27,6 +27,8 @@ typedef struct slot {
     int binding;  /* so that an operation knows its own */
     bool dropped; /* we let go of it; the last user gives the reference back */
     uint64_t closed_at; /* when we knew that it is closed */
+    int cancelling; /* threads that cancel all that is pending on it */
+    long cancels;   /* those that have done so */
 } slot;
 
 /* schedule.c */

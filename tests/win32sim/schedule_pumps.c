@@ -13,6 +13,7 @@ typedef struct pumping {
     int refs;       /* the pump itself, and those who cancel it */
     bool started, ended;
     slot *from, *to;
+    long cancels; /* of both, when it began */
     uint64_t wanted;
     size_t head;
     char *memory;
@@ -61,6 +62,17 @@ static void check_pump(const pumping *pumping)
                    (unsigned long)pumping->wanted, (unsigned long)pump->moved, (unsigned long)unwritten);
 }
 
+/* Nobody has asked for its end. Under sim_lock. */
+static bool is_left_alone(const pumping *pumping)
+{
+    const slot *from = pumping->from, *to = pumping->to;
+
+    return !pumping->pump.cancelled && from->cancels + to->cancels == pumping->cancels &&
+           from->cancelling + to->cancelling == 0 &&
+           tpio_handle_file(from->handle) != INVALID_HANDLE_VALUE && tpio_handle_file(to->handle) != INVALID_HANDLE_VALUE &&
+           !tpio_pool_closing(accounts[from->account].pool) && !tpio_pool_closing(accounts[to->account].pool);
+}
+
 static tpio_tail_fn on_pumped(tpio_pump *pump)
 {
     pumping *over = (pumping *)pump;
@@ -71,6 +83,8 @@ static tpio_tail_fn on_pumped(tpio_pump *pump)
     check_pump(over);
     sim_lock();
     again = over->ended;
+    if (pump->error == ERROR_OPERATION_ABORTED && is_left_alone(over))
+        sim_broken("a pump has ended because another operation was cancelled");
     over->ended = true;
     unfinished--;
     for (int i = 0; i < PUMPS; i++)
@@ -131,6 +145,7 @@ void act_pump(void)
     account = from->account;
     sim_lock();
     unfinished++;
+    pumping->cancels = from->cancels + to->cancels;
     accounts[account].pumped = accounts[to->account].pumped = true;
     for (int i = 0; i < PUMPS; i++)
         if (pumps[i] == NULL) {

@@ -11,17 +11,21 @@ struct sockaddr {
     uint16_t sa_family;
     char sa_data[14];
 };
+struct linger {
+    unsigned short l_onoff, l_linger;
+};
 struct sockaddr_storage {
     uint16_t ss_family;
     char padding[126];
 };
 
 #define SOL_SOCKET 0xFFFF
+#define SO_LINGER 0x80
 #define SO_UPDATE_ACCEPT_CONTEXT 0x700B
 #define SO_UPDATE_CONNECT_CONTEXT 0x7010
 #define SIO_GET_EXTENSION_FUNCTION_POINTER 0xC8000006
+#define WSAEWOULDBLOCK 10035
 #define WSAENOTSOCK 10038
-#define WSAEMSGSIZE 10040
 #define WSAEMSGSIZE 10040
 #define WSAECONNRESET 10054
 #define WSAENOBUFS 10055
