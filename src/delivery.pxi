@@ -17,7 +17,7 @@ cdef FutureBase ready_last = None
 cdef LONG ready_count = 0              # read by the watch without the lock
 cdef LONG ready_taken = 0
 cdef LONG coming = 0                   # a thread is about to take the GIL for what has arrived
-cdef LONG helpers = 0                  # threads that were brought to run callbacks; without a GIL only
+cdef LONG helpers = 0                  # threads that were brought to run callbacks
 cdef LONG MOST_HELPERS = os.cpu_count() or 1
 cdef LONG watch_armed = 0
 cdef LONG watch_seen = 0
@@ -157,15 +157,33 @@ cdef core.tpio_op *take_arrivals() noexcept nogil:
     return core.tpio_queue_take(&arrivals)
 
 
+# Around a call of the core that completes operations on the thread that makes it: the close of a pool, the cancel of a pump.
+# Their futures end there, but their callbacks run on a thread of the system's: ours may hold what they wait for, and they may
+# wait for what the call is yet to do.
+
+cdef void begin_call() noexcept nogil:
+    cdef core.tpio_thread *thread = core.tpio_thread_current()
+    if thread != NULL:
+        thread.calling += 1
+
+
+cdef void end_call() noexcept nogil:
+    cdef core.tpio_thread *thread = core.tpio_thread_current()
+    if thread != NULL:
+        thread.calling -= 1
+
+
 cdef void deliver() noexcept nogil:
+    cdef core.tpio_thread *thread = core.tpio_thread_current()
     if enter_python():
         with gil:
             InterlockedExchange(&coming, 0)  # before the queue is taken: what arrives after it brings another thread
-            deliver_all()
+            deliver_all(thread == NULL or thread.calling != 0)
         leave_python()
 
 
-cdef void deliver_all() noexcept:
+cdef void deliver_all(bint elsewhere) noexcept:
+    """elsewhere: the callbacks are for another thread."""
     cdef core.tpio_op *op
     cdef FutureBase future, alone = None
     cdef bint is_alone
@@ -174,7 +192,7 @@ cdef void deliver_all() noexcept:
         if op == NULL:
             break
         gather_wake_ups()
-        is_alone = TPIO_FREE_THREADED and op.next == NULL
+        is_alone = TPIO_FREE_THREADED and op.next == NULL and not elsewhere
         while op != NULL:
             future = future_of(op)
             op = op.next
@@ -195,7 +213,10 @@ cdef void deliver_all() noexcept:
             may_block()
             future.run_callbacks()
             future = None
-        run_ready()
+        if elsewhere:
+            run_elsewhere()
+        else:
+            run_ready()
         if not TPIO_FREE_THREADED:
             break  # what has arrived meanwhile has brought a thread of its own
 
@@ -265,13 +286,24 @@ cdef void run_ready() noexcept:
             break  # somebody goes on with them: whoever took the last does not come here before he has run it
 
 
+cdef void run_elsewhere() noexcept:
+    """As run_ready, on another thread if there is one."""
+    if ready_count != 0 and not submit_helper():
+        run_ready()
+
+
 cdef void bring_helper() noexcept nogil:
     """Without a GIL: another thread for the callbacks that wait."""
-    if not TPIO_FREE_THREADED or helpers >= MOST_HELPERS:  # a few more do no harm
-        return
+    if TPIO_FREE_THREADED and helpers < MOST_HELPERS:  # a few more do no harm
+        submit_helper()
+
+
+cdef bint submit_helper() noexcept nogil:
     InterlockedIncrement(&helpers)
-    if not TrySubmitThreadpoolCallback(<void *>on_helper, NULL, NULL):
-        InterlockedDecrement(&helpers)
+    if TrySubmitThreadpoolCallback(<void *>on_helper, NULL, NULL):
+        return True
+    InterlockedDecrement(&helpers)
+    return False
 
 
 cdef void __stdcall on_helper(void *instance, void *context) noexcept nogil:

@@ -171,6 +171,8 @@ cdef class FutureBase:
         if self.position >= 0 and (kind != WRITE or error != 0):  # moved less than it had reserved?
             InterlockedCompareExchange64(&handle.position, self.position + (self.moved if kind == WRITE else count),
                                          self.position + self.size)
+        if error == ERROR_OPERATION_ABORTED and not self.was_asked_to_end() and self.is_of_a_connection():
+            return self.go_on(handle.receive_again(self))
         if error == ERROR_OPERATION_ABORTED and self.was_asked_to_end():
             if kind == CUSTOM:
                 try:
@@ -241,6 +243,13 @@ cdef class FutureBase:
         if self.handle.cancelling != 0 or core.tpio_pool_closing(self.handle.pool_.native):
             return True
         return self.generation != self.handle.generation or self.handle.is_closed()
+
+    cdef bint is_of_a_connection(self):
+        """Is it a receive that Windows aborts when another one of its connection is cancelled? (It does so with all that are
+        pending there, as .NET found too; nothing is lost by that, and those that nobody has cancelled begin anew.)"""
+        if self.handle.type != FILE_TYPE_SOCKET or self.handle.datagrams:
+            return False
+        return self.kind in (READ, READ_INTO, SCATTERED) or (self.kind == CUSTOM and self.extra is _poll_result)
 
     cdef bint give_back(self, Handle handle, object result):
         """The operation was faster than the cancel of the only await on it: what it brought is for the next one.
@@ -689,13 +698,6 @@ cdef FutureBase done_future(object value):
     cdef FutureBase future = new_future(PROMISE)
     future.value = value
     future.state = FINISHED
-    return future
-
-
-cdef FutureBase failed_future(object error):
-    cdef FutureBase future = new_future(PROMISE)
-    future.value = error
-    future.state = FAILED
     return future
 
 

@@ -53,15 +53,16 @@ cdef DWORD one_call(Py_ssize_t size) noexcept nogil:
 cdef int file_type(HANDLE file, int *socket_type) except -1:
     cdef int size = sizeof(int)
     cdef DWORD kind, error
-    SetLastError(0)
-    kind = GetFileType(file)
-    if kind == FILE_TYPE_UNKNOWN:
-        error = GetLastError()
-        if error != 0:
-            raise winerror(error)
-    if kind == FILE_TYPE_PIPE and getsockopt(<SOCKET>file, SOL_SOCKET, SO_TYPE, <char *>socket_type, &size) == 0:
-        return FILE_TYPE_SOCKET
-    return kind
+    cdef bint is_socket
+    with nogil:  # of a pipe that is not overlapped, while somebody reads from it, such a question waits
+        SetLastError(0)
+        kind = GetFileType(file)
+        error = GetLastError() if kind == FILE_TYPE_UNKNOWN else 0
+        is_socket = kind == FILE_TYPE_PIPE and getsockopt(<SOCKET>file, SOL_SOCKET, SO_TYPE, <char *>socket_type,
+                                                          &size) == 0
+    if error != 0:
+        raise winerror(error)
+    return FILE_TYPE_SOCKET if is_socket else kind
 
 
 cdef bint is_c_file(object obj):
@@ -96,7 +97,7 @@ cdef unsigned longest_datagram(SOCKET socket) noexcept:
 
 
 cdef object check_handle(object value):
-    if value <= 0 or value > <uintptr_t>-1:
+    if value <= 0 or value >= <uintptr_t>-1:
         raise ValueError(f"{value} is not a handle: is the object closed?")
     return value
 
@@ -119,6 +120,7 @@ cdef class Handle:
     cdef PoolBase pool_
     cdef object owner            # the foreign object whose handle this is
     cdef list leftover           # what cancelled awaits had received, oldest first: (data, more follows or its sender)
+    cdef bint has_leftover       # there is some, or was a moment ago
     cdef set pumps               # that have this end; None: none yet
     cdef core.LONG64 position    # of sequential reads and writes; files only
     cdef LONG pending            # futures that have not ended
@@ -126,6 +128,7 @@ cdef class Handle:
     cdef LONG cancelling         # and those under way
     cdef int type
     cdef bint owns
+    cdef bint lent               # the system's handle is not closed with ours
     cdef bint appends
     cdef bint datagrams
     cdef unsigned longest        # datagram that can be sent
@@ -173,7 +176,8 @@ cdef class Handle:
         elif self.type == FILE_TYPE_PIPE:
             # Not with messages: whether a completion follows ERROR_MORE_DATA under skip is not documented. The question
             # fails for an end that is for writing only, to which that cannot happen.
-            GetNamedPipeHandleStateW(file, &state, NULL, NULL, NULL, NULL, 0)
+            with nogil:
+                GetNamedPipeHandleStateW(file, &state, NULL, NULL, NULL, NULL, 0)
             if not state & PIPE_READMODE_MESSAGE:
                 flags |= TPIO_SKIP
         with nogil:
@@ -194,6 +198,7 @@ cdef class Handle:
             raise winerror(error)
         self.pool_ = where
         self.owns = owns
+        self.lent = not owns
 
     def __dealloc__(self):
         cdef core.tpio_handle *handle = self.native
@@ -280,6 +285,19 @@ cdef class Handle:
             status = core.tpio_read(&future.op, self.native, address, one_call(size), at)
         return future.started(status)
 
+    cdef core.tpio_status receive_again(self, FutureBase future):
+        """Submits a receive anew that has ended with another's cancel."""
+        cdef char *address = b""
+        cdef Buffers list
+        future.submitted = True
+        Py_INCREF(future)  # the system's
+        if future.kind == SCATTERED:
+            list = future.extra
+            return core.tpio_recv_list(&future.op, self.native, list.list, list.count, 0)
+        if future.size != 0:
+            address = future.address()
+        return core.tpio_recv(&future.op, self.native, address, one_call(future.size), future.flags)
+
     cdef core.tpio_status transmit(self, FutureBase future):
         """Submits what is left of a write."""
         cdef char *address = future.address() + future.moved
@@ -305,39 +323,76 @@ cdef class Handle:
             return _CANCEL
         return future.go_on(self.transmit(future))
 
-    cdef void keep(self, tuple data):
+    cdef int keep(self, tuple data) except -1:
         """What a cancelled await had received; the next read gets it."""
         with cython.critical_section(self):
             if self.leftover is None:
                 self.leftover = []
             self.leftover.append(data)
+            self.has_leftover = True
+        return 0
+
+    cdef int keep_first(self, tuple data) except -1:
+        """What was taken and not used: it comes before all else."""
+        with cython.critical_section(self):
+            if self.leftover is None:
+                self.leftover = []
+            self.leftover.insert(0, data)
+            self.has_leftover = True
+        return 0
 
     cdef tuple take_leftover(self):
-        """The oldest of it; None: another thread was faster."""
+        """The oldest of it; None: there is none."""
         cdef tuple taken = None
-        with cython.critical_section(self):
-            if self.leftover:
-                taken = self.leftover.pop(0)
+        if self.has_leftover:
+            with cython.critical_section(self):
+                if self.leftover:
+                    taken = self.leftover.pop(0)
+                self.has_leftover = bool(self.leftover)
         return taken
 
-    cdef object from_leftover(self, tuple taken, Py_ssize_t size):
-        data, more = taken
+    cdef object from_leftover(self, tuple taken, Py_ssize_t size, bint with_sender):
+        """The bytes to be given out, perhaps as (bytes, sender), or TruncatedError. When there is no memory for them they stay
+        for the next read."""
+        cdef bint partly = len(taken[0]) > size and not self.datagrams
+        try:
+            if partly:
+                result, rest = taken[0][:size], (taken[0][size:], taken[1])
+                self.keep_first(rest)
+            elif len(taken[0]) > size:
+                raise truncated(WSAEMSGSIZE, taken[0][:size], taken[1])
+            else:
+                result = taken if with_sender else taken[0]
+        except TruncatedError:
+            raise
+        except BaseException:
+            self.keep_first(taken)
+            raise
         if self.type == FILE_TYPE_PIPE:
-            self.more_data = more
-        if len(data) > size:
-            if self.datagrams:
-                raise truncated(WSAEMSGSIZE, data[:size], more)
-            with cython.critical_section(self):
-                if self.leftover is not None:
-                    self.leftover.insert(0, (data[size:], more))
-            self.more_data = self.is_message_pipe()
-            data = data[:size]
-        return data
+            self.more_data = self.is_message_pipe() if partly else taken[1]
+        return result
+
+    cdef FutureBase read_leftover(self, Py_ssize_t size, bint with_sender):
+        """A future of from_leftover; None: there is nothing."""
+        cdef FutureBase future
+        cdef tuple taken
+        if not self.has_leftover:
+            return None
+        future = done_future(None)  # before it is taken, for which there may be no memory
+        taken = self.take_leftover()
+        if taken is None:
+            return None
+        try:
+            future.value = self.from_leftover(taken, size, with_sender)
+        except TruncatedError as error:
+            future.value = error
+            future.state = FAILED
+        return future
 
     @property
     def _has_leftover(self):
         """For the façade: received, and not read."""
-        return bool(self.leftover)
+        return bool(self.has_leftover)
 
     @property
     def _position(self):
@@ -387,11 +442,8 @@ cdef class Handle:
         at = self.check_offset(offset)
         if size == 0:
             return done_future(b"")
-        if self.leftover and (kept := self.take_leftover()) is not None:
-            try:
-                return done_future(self.from_leftover(kept, size))
-            except TruncatedError as error:
-                return failed_future(error)
+        if (future := self.read_leftover(size, False)) is not None:
+            return future
         future = self.begin(READ)
         future.flags = flags
         try:
@@ -419,9 +471,9 @@ cdef class Handle:
                 future.release_buffer()
                 future.settle(FINISHED, 0)
                 return future
-            if self.leftover and (kept := self.take_leftover()) is not None:
+            if (kept := self.take_leftover()) is not None:
                 try:
-                    data = self.from_leftover(kept, future.size)
+                    data = self.from_leftover(kept, future.size, False)
                 except TruncatedError as error:
                     memcpy(future.address(), PyBytes_AS_STRING(error.data), future.size)
                     future.release_buffer()
@@ -490,7 +542,7 @@ cdef class Handle:
             raise ValueError("only pipes and sockets can be polled")
         if self.datagrams:  # a receive of nothing would take the datagram away
             raise ValueError("a datagram socket cannot be polled: receive from it")
-        if self.leftover:
+        if self.has_leftover:
             return done_future(None)
         future = self.begin(CUSTOM)
         future.extra = _poll_result
@@ -562,17 +614,47 @@ cdef class Handle:
             CloseHandle(plain)
         if self.native == NULL:
             return
-        with nogil:
-            core.tpio_handle_close(self.native)
         try:
-            cancel_pumps(self)
+            # What stays open is to be free of our port, of which nothing may be left that a completion could come to.
+            if self.lent and self.owner_has_it():
+                self.give_up()
         finally:
-            self._let_go()
+            with nogil:
+                core.tpio_handle_close(self.native)
+            try:
+                cancel_pumps(self)
+            finally:
+                self._let_go(self.take_owner())
 
-    def _let_go(self):
-        self.leftover = None
+    cdef bint owner_has_it(self):
+        """Is the value still that of the handle that was bound? The owner may have closed it, and it be another's by now. Of a
+        number without an owner the program knows that."""
+        try:
+            return self.owner is None or handle_value(self.owner) == self.fileno()
+        except (OSError, ValueError):
+            return False
+
+    cdef HANDLE give_up(self) except? NULL:
+        """Unbinds the system's handle and leaves it open. INVALID_HANDLE_VALUE: it was closed."""
+        cdef HANDLE file
+        if self.pending != 0:  # the port can be taken off when nothing is pending any more
+            self.cancel()
+            self.await_pending()
+        with nogil:
+            file = core.tpio_handle_detach(self.native)
+        return file
+
+    cdef object take_owner(self):
+        owner = None
+        with cython.critical_section(self):
+            owner, self.owner = self.owner, None
+        return owner
+
+    def _let_go(self, owner):
+        with cython.critical_section(self):
+            self.leftover = None
+            self.has_leftover = False
         self.await_pending()
-        owner, self.owner = self.owner, None
         if owner is not None and self.owns:
             owner.close()
 
@@ -595,25 +677,29 @@ cdef class Handle:
         """Gives the system's handle up and returns it, open: pending operations are cancelled and this object is closed.
 
         Since Windows 8.1 the handle is free of tpio's completion port, if nothing was pending, and may be bound again, here
-        or in another process: see docs/handover.md. Inside a callback what is pending is not waited for.
+        or in another process: see docs/handover.md. Inside a callback what is pending is not waited for. An object that was
+        taken over and cannot be parted from its handle is closed, and what is returned is a duplicate.
         """
         cdef HANDLE file
+        cdef object value
         self.require_open()
         with cython.critical_section(self):
             file, self.plain = self.plain, NULL
         if file != NULL:
             return <uintptr_t>file
         self.require_bound()
-        if self.pending != 0:  # the port can be taken off when nothing is pending any more
-            self.cancel()
-            self.await_pending()
-        with nogil:
-            file = core.tpio_handle_detach(self.native)
+        file = self.give_up()
         if file == INVALID_HANDLE_VALUE:
             raise ValueError("I/O operation on closed handle")
+        value = <uintptr_t>file
+        owner = self.take_owner()
+        try:
+            if owner is not None and self.owns:
+                value = duplicate_handle(value)
+        finally:
+            self._let_go(owner)
         self.owns = False
-        self._let_go()
-        return <uintptr_t>file
+        return value
 
     def share(self, pid):
         """Gives the handle to another process, and up here: the int that it has there, for tpio.Handle(...) or tpio.Pipe(...).
@@ -622,7 +708,7 @@ cdef class Handle:
         https://learn.microsoft.com/windows/win32/api/handleapi/nf-handleapi-duplicatehandle
         """
         self.require_open()
-        if self.leftover:
+        if self.has_leftover:
             raise ValueError("data that was received has not been read")
         owns = self.owns
         process = open_process(operator_index(pid))
@@ -637,8 +723,12 @@ cdef class Handle:
 
     def fileno(self):
         """The HANDLE or SOCKET, as an int; ValueError when closed."""
-        self.require_open()
-        return <uintptr_t>(self.plain if self.plain != NULL else core.tpio_handle_file(self.native))
+        cdef HANDLE file = self.plain  # once, and the other: it may be closed meanwhile
+        if file == NULL and self.native != NULL:
+            file = core.tpio_handle_file(self.native)
+        if file == NULL or file == INVALID_HANDLE_VALUE:
+            raise ValueError("I/O operation on closed handle")
+        return <uintptr_t>file
 
     @property
     def closed(self):
@@ -663,7 +753,10 @@ cdef class Handle:
         self.close()
 
     def __repr__(self):
-        where = "closed" if self.is_closed() else f"handle={self.fileno():#x}"
+        try:
+            where = f"handle={self.fileno():#x}"
+        except ValueError:
+            where = "closed"
         return f"<tpio.{type(self).__name__} {where}>"
 
 

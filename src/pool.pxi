@@ -36,7 +36,7 @@ cdef class PoolBase:
     cdef LONG unended            # futures of all operations, also those that are over but not yet delivered
     cdef LONG running            # those of them that have begun
     cdef core.LONG64 raised      # and those that have ended with an exception
-    cdef bint shut               # shutdown() was called: no new functions
+    cdef LONG shut               # shutdown() was called: no new functions
     cdef object __weakref__
 
     def __init__(self, *, min_threads=1, max_threads=None, name=None, priority="normal", long_running=False):
@@ -74,7 +74,7 @@ cdef class PoolBase:
         if pool != NULL:
             # Nothing lives in it: handles and pending futures refer to their pool.
             with nogil:
-                core.tpio_pool_close(pool)
+                close_pool(pool)
                 core.tpio_pool_unref(pool)
 
     cdef int require_open(self) except -1:
@@ -101,7 +101,8 @@ cdef class PoolBase:
         future.op.complete = on_work
         future.extra = what
         InterlockedIncrement(&self.functions)
-        return future.started(core.tpio_work(&future.op, self.native))
+        # Again, now that it is counted: shutdown() may have found nothing to wait for.
+        return future.started(TPIO_CLOSED if self.shut else core.tpio_work(&future.op, self.native))
 
     cdef FutureBase launch(self, int kind):
         cdef FutureBase future = new_future(kind)
@@ -121,10 +122,12 @@ cdef class PoolBase:
         cdef core.tpio_thread *thread = core.tpio_thread_current()
         cdef bint own_thread = thread != NULL and thread.depth > 0 and thread.pool == self.native
         cdef LONG left
-        self.shut = True
+        InterlockedExchange(&self.shut, 1)
         if cancel_futures and self.native != NULL:
             with nogil:
+                begin_call()
                 core.tpio_pool_cancel_work(self.native)
+                end_call()
         if wait and not own_thread:
             while True:
                 left = self.functions
@@ -148,9 +151,9 @@ cdef class PoolBase:
                 raise ValueError("the timeout is not a number")
         if self.native == NULL:
             return
-        self.shut = True
+        InterlockedExchange(&self.shut, 1)
         with nogil:
-            core.tpio_pool_close(self.native)
+            close_pool(self.native)
         if inside_callback():
             return
         while not self.drain_for(50):
@@ -209,23 +212,42 @@ cdef class PoolBase:
         return f"<tpio.Pool{name} at {id(self):#x}{' closed' if self.closed else ''}>"
 
 
+cdef void close_pool(core.tpio_pool *pool) noexcept nogil:
+    begin_call()
+    core.tpio_pool_close(pool)
+    end_call()
+
+
 class Pool(PoolBase, concurrent.futures.Executor):
     __doc__ = PoolBase.__doc__
     __slots__ = ()
 
 
 cdef PoolBase _default_pool = None
+cdef object _default_pool_guard = object()  # its critical section: nothing with a GIL
 _default_pool_lock = threading.Lock()
+
+
+cdef PoolBase open_default_pool():
+    """None: there is none yet, or it has been closed."""
+    cdef PoolBase pool
+    with cython.critical_section(_default_pool_guard):
+        pool = _default_pool
+    return None if pool is None or pool.closed else pool
 
 
 def default_pool():
     """The process's pool, made on first use; what everything runs on that is not given a pool."""
     global _default_pool
-    if _default_pool is None or _default_pool.closed:
+    cdef PoolBase pool = open_default_pool()
+    if pool is None:
         with _default_pool_lock:
-            if _default_pool is None or _default_pool.closed:
-                _default_pool = Pool(name="default")
-    return _default_pool
+            pool = open_default_pool()
+            if pool is None:
+                pool = Pool(name="default")
+                with cython.critical_section(_default_pool_guard):
+                    _default_pool = pool
+    return pool
 
 
 cpdef PoolBase pool_of(object pool):

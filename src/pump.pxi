@@ -86,13 +86,17 @@ cdef class Pump:
         """What the source has received already is written first."""
         cdef uint64_t left = self.native.left
         cdef list parts = []
-        while left > 0 and self.source.leftover and (kept := self.source.take_leftover()) is not None:
-            part = self.source.from_leftover(kept, <Py_ssize_t>min(left, <uint64_t>PY_SSIZE_T_MAX))
-            parts.append(part)
-            left -= len(part)
-        if not parts:
-            return 0
-        self.head = b"".join(parts)
+        try:
+            while left > 0 and (kept := self.source.take_leftover()) is not None:
+                parts.append(self.source.from_leftover(kept, <Py_ssize_t>min(left, <uint64_t>PY_SSIZE_T_MAX), False))
+                left -= len(parts[-1])
+            if not parts:
+                return 0
+            self.head = b"".join(parts)
+        except BaseException:  # no memory
+            for part in reversed(parts):
+                self.source.keep_first((part, False))
+            raise
         if self.native.left != TPIO_PUMP_TO_THE_END:
             self.native.left = left
         self.native.blocks[0].data = PyBytes_AS_STRING(self.head)
@@ -110,10 +114,7 @@ cdef class Pump:
             parts.append(PyBytes_FromStringAndSize(block.data + block.written, block.size - block.written))
         self.native.filled = 0
         if parts and self.source.type != FILE_TYPE_DISK and not self.source.is_closed():
-            with cython.critical_section(self.source):
-                if self.source.leftover is None:
-                    self.source.leftover = []
-                self.source.leftover.insert(0, (b"".join(parts), False))
+            self.source.keep_first((b"".join(parts), False))
         return 0
 
     cdef int hold(self) except -1:
@@ -167,7 +168,9 @@ cdef class Pump:
             self.cancelled = True
         if started:
             with nogil:
+                begin_call()
                 tpio_pump_cancel(&self.native)
+                end_call()
         return True
 
     cdef core.tpio_status start(self):

@@ -288,11 +288,8 @@ cdef class SocketHandle(Handle):
         cdef FutureBase future
         cdef char *address
         self.require_bound()
-        if self.leftover and (kept := self.take_leftover()) is not None:
-            try:
-                return done_future((self.from_leftover(kept, size), kept[1]))
-            except TruncatedError as error:
-                return failed_future(error)
+        if (future := self.read_leftover(size, True)) is not None:
+            return future
         future = self.begin(DATAGRAM)
         try:
             future.buffer = new_bytes(size)
@@ -308,9 +305,9 @@ cdef class SocketHandle(Handle):
         cdef FutureBase future = self.begin(DATAGRAM_INTO)
         try:
             future.pin(buf, True)
-            if self.leftover and (kept := self.take_leftover()) is not None:
+            if (kept := self.take_leftover()) is not None:
                 try:
-                    data = self.from_leftover(kept, future.size)
+                    data = self.from_leftover(kept, future.size, False)
                 except TruncatedError as error:
                     memcpy(future.address(), PyBytes_AS_STRING(error.data), future.size)
                     future.release_buffer()
@@ -374,12 +371,12 @@ cdef class SocketHandle(Handle):
         list = Buffers(buffers, writable)
         if list.total == 0 and not self.datagrams:
             return done_future(0)
-        if writable and self.leftover and (kept := self.take_leftover()) is not None:
-            try:
-                return done_future(list.fill(self.from_leftover(kept, list.total)))
-            except TruncatedError as error:
-                list.fill(error.data)
-                return failed_future(error)
+        if writable and (future := self.read_leftover(list.total, False)) is not None:
+            if future.state == FAILED:
+                list.fill(future.value.data)
+            else:
+                future.value = list.fill(future.value)
+            return future
         future = self.begin(SCATTERED if writable else COUNT)
         try:
             if not writable and self.is_too_long(future, list.total):

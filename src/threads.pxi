@@ -183,7 +183,7 @@ def _end_pools():
     pools = list(_pools)
     for pool in pools:
         with nogil:
-            core.tpio_pool_close(pool.native)
+            close_pool(pool.native)
     deadline = GetTickCount64() + _EXIT_PATIENCE
     for pool in pools:
         if not inside_callback():
@@ -200,12 +200,12 @@ cdef int _drain_until(PoolBase pool, unsigned long long deadline) except -1:
 
 
 cdef int _await_threads(unsigned long long deadline) except -1:
-    """Until no thread is inside Python on our behalf; one that is blocked in a user's function may never leave."""
-    cdef LONG seen
+    """Until no thread is inside Python on our behalf, or about to be; one that is blocked in a user's function may never
+    leave."""
+    cdef LONG own = 1 if inside_callback() else 0
     with nogil:
         while True:
-            seen = inside
-            if seen <= (1 if inside_callback() else 0) or GetTickCount64() >= deadline:
+            if (inside <= own and helpers <= own) or GetTickCount64() >= deadline:
                 break
             Sleep(1)
     return 0

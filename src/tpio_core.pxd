@@ -136,6 +136,7 @@ cdef extern from "tpio_core.h" nogil:
         void *attached
         tpio_op *carried
         LONG nested
+        LONG calling
     tpio_thread *tpio_thread_current()
     void tpio_callback_may_block(void *instance)
     void tpio_thread_on_exit(void (*fn)(tpio_thread *thread) noexcept nogil)

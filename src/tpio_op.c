@@ -10,6 +10,10 @@
  */
 #include "tpio_internal.h"
 
+#ifndef ERROR_INVALID_LOCK_RANGE /* mingw's older headers */
+#define ERROR_INVALID_LOCK_RANGE 307
+#endif
+
 tpio_status tpio_op_classify(tpio_verb verb, DWORD error, int skip)
 {
     switch (error) {

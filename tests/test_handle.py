@@ -3,6 +3,7 @@
 import _winapi
 import array
 import asyncio
+import contextlib
 import ctypes
 import gc
 import msvcrt
@@ -17,7 +18,7 @@ import pytest
 
 import tpio
 from ends import cancel_and_wait, closing, named_pair, pipe_name, plain_tcp_pair, read_exactly, tcp_pair
-from support import WAIT, pending
+from support import WAIT, at_once, pending, wine
 from tpio import _tpio
 
 GENERIC_READ, GENERIC_WRITE = 0x80000000, 0x40000000
@@ -67,6 +68,38 @@ def test_a_handle_that_is_not_owned_stays_open():
         _tpio.close_handle(number)
 
 
+@pytest.mark.skipif(wine, reason="Wine: a handle cannot be taken off its completion port")
+def test_a_handle_that_is_not_owned_is_free_of_our_port_when_it_is_closed():
+    peer, number = raw_pair()
+    with closing(peer):
+        with tpio.Handle(number, owns=False) as handle:
+            pending_read = handle.read(1)
+        assert pending_read.cancelled()
+        reading, _ = _winapi.ReadFile(number, 4, True)  # would complete to what is not there any more
+        peer.write(b"mine").result(WAIT)
+        assert reading.GetOverlappedResult(True) == (4, 0)
+        with tpio.Handle(number) as handle:
+            works(handle, peer)
+
+
+def test_the_close_of_a_handle_whose_owner_has_closed_it_leaves_the_next_of_its_value_alone():
+    plain, peer = plain_tcp_pair()
+    with closing(peer):
+        handle = tpio.Handle(plain, owns=False)
+        number = plain.fileno()
+        plain.close()
+        others = []
+        while not others or (others[-1].fileno() != number and len(others) < 50):
+            others.append(tpio.Socket())
+        with closing(*others):
+            handle.close()
+            with tpio.listen(("127.0.0.1", 0)) as listener:
+                connecting = others[-1].connect(listener.getsockname())
+                accepted = listener.accept().result(WAIT)[0]
+                with closing(accepted):
+                    connecting.result(WAIT)
+
+
 def test_a_socket_is_detached_when_it_is_owned():
     plain, peer = plain_tcp_pair()
     with closing(plain, peer):
@@ -76,6 +109,54 @@ def test_a_socket_is_detached_when_it_is_owned():
             handle.write(b"ping").result(WAIT)
             assert peer.recv(10) == b"ping"
         assert peer.recv(10) == b""
+
+
+def test_what_cannot_be_parted_from_its_handle_is_detached_as_a_duplicate():
+    peer, number = raw_pair()
+    with closing(peer):
+        handle = tpio.Handle(PipeHandle(number))
+        works(handle, peer)
+        value = handle.detach()
+        gc.collect()
+        assert handle.closed and value != number
+        _winapi.WriteFile(value, b"still open", True)[0].GetOverlappedResult(True)
+        assert peer.read(100).result(WAIT) == b"still open"
+        _tpio.close_handle(value)
+        assert peer.read(1).result(WAIT) == b""
+
+
+def test_what_cannot_be_parted_from_its_handle_is_shared():
+    peer, number = raw_pair()
+    with closing(peer):
+        foreign = PipeHandle(number)
+        value = tpio.Handle(foreign).share(os.getpid())
+        foreign.close()  # it is closed already: its number may be another's
+        _winapi.WriteFile(value, b"still open", True)[0].GetOverlappedResult(True)
+        assert peer.read(100).result(WAIT) == b"still open"
+        _tpio.close_handle(value)
+
+
+def test_fileno_while_it_is_closed():
+    for kind in ("pipe", "child's"):
+        for _ in range(200):
+            reader, writer = tpio.pipe(inherit="read" if kind == "child's" else None)
+            with closing(reader, writer):
+                number = reader.fileno()
+
+                def look(reader=reader, number=number):
+                    with contextlib.suppress(ValueError):
+                        while True:
+                            assert reader.fileno() == number
+
+                at_once(look, look, reader.close)
+
+
+def test_the_value_that_stands_for_this_process_is_no_handle():
+    for value in (-1, 2**64 - 1, 0):
+        with pytest.raises(ValueError, match="is not a handle"):
+            tpio.wait(value)
+        with pytest.raises(ValueError, match="is not a handle"):
+            tpio.Handle(value)
 
 
 def test_a_socket_that_is_not_owned_stays_whole():

@@ -5,7 +5,9 @@ test_executor.py has more of what an executor must do, test_timers.py more of sl
 
 from __future__ import annotations
 
+import _winapi
 import concurrent.futures
+import contextlib
 import gc
 import sys
 import threading
@@ -133,8 +135,87 @@ def test_shutdown_cancels_futures():
         blocker.go.set()
         assert first.result(WAIT) is True
         assert called == []
-        assert told == [True] * 20
+        assert eventually(lambda: told == [True] * 20)
         assert pool.stats()[:5] == (0, 21, 1, 20, 0)
+
+
+# ---- callbacks of what a close cancels: not on the closing thread, which may hold what they wait for
+
+
+def cancelled_by_a_close(kind, pool, callback):
+    if kind == "timer":
+        future = tpio.sleep(1000, pool=pool)
+    else:
+        pool.submit(blocker := Blocker())
+        blocker.wait_for(1)
+        future = pool.submit(abs, 1)  # behind it
+        future.add_done_callback(lambda _: blocker.go.set())
+    future.add_done_callback(callback)
+    return future
+
+
+@pytest.mark.parametrize("kind", ["timer", "function"])
+def test_a_callback_of_what_a_close_cancels_may_close_the_pool_too(kind):
+    pool, closed = tpio.Pool(max_threads=1), threading.Event()
+    cancelled_by_a_close(kind, pool, lambda _: (pool.close(), closed.set()))
+    pool.close()
+    assert closed.wait(WAIT)
+
+
+@pytest.mark.parametrize("kind", ["timer", "function"])
+def test_a_callback_of_what_a_close_cancels_may_want_the_lock_of_who_closes(kind):
+    pool, lock, threads = tpio.Pool(max_threads=1), threading.Lock(), []
+
+    def callback(future):
+        with lock:
+            threads.append(threading.get_ident())
+
+    with lock:
+        future = cancelled_by_a_close(kind, pool, callback)
+        pool.close()
+        assert future.cancelled() and threads == []
+    assert eventually(lambda: len(threads) == 1) and threads[0] != threading.get_ident()
+
+
+def test_a_callback_of_what_a_close_cancels_may_wait_for_what_it_cancels_later():
+    pool, ended = tpio.Pool(), []
+    event = _winapi.CreateEventW(0, True, False, None)
+    later = tpio.wait(event, pool=pool)
+    _winapi.CloseHandle(event)  # tpio has its own
+    cancelled_by_a_close("timer", pool, lambda _: ended.append(concurrent.futures.wait([later], WAIT).done == {later}))
+    pool.close()
+    assert eventually(lambda: ended == [True])
+
+
+def test_a_close_inside_a_callback_does_not_run_the_callbacks_of_others_there():
+    outer, inner, lock, ran = tpio.Pool(), tpio.Pool(), threading.Lock(), threading.Event()
+    tpio.sleep(1000, pool=inner).add_done_callback(lambda _: (lock.acquire(), lock.release(), ran.set()))
+
+    def closes(_):
+        with lock:
+            inner.close()
+
+    with outer:
+        done = threading.Event()
+        tpio.sleep(0.01, pool=outer).add_done_callback(lambda future: (closes(future), done.set()))
+        assert done.wait(WAIT) and ran.wait(WAIT)
+
+
+def test_no_function_runs_after_a_shutdown_that_waited():
+    for _ in range(50):
+        with tpio.Pool() as pool:
+            over, late = threading.Event(), []
+
+            def submits(pool=pool, over=over, late=late):
+                with contextlib.suppress(RuntimeError):
+                    while True:
+                        pool.submit(lambda: late.append(over.is_set()))
+
+            with support.thread(submits), support.thread(submits):
+                assert eventually(lambda late=late: late)
+                pool.shutdown(wait=True)
+                over.set()
+        assert not any(late)
 
 
 def test_map_that_is_not_read_to_its_end_cancels(pool):

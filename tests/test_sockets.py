@@ -621,3 +621,87 @@ def test_a_socket_that_is_not_overlapped_cannot_be_bound():
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, number) as plain:
         with pytest.raises(tpio.BindError, match="not opened for overlapped"):
             tpio.read(plain, 1)
+
+
+# ---- cancels of others
+
+
+def cancels_all_receives(sock):
+    """What Windows does with every receive of a connection when one of them is cancelled."""
+    handle = ctypes.c_void_p(sock.fileno())
+    assert ctypes.windll.kernel32.CancelIoEx(handle, None)
+
+
+@pytest.mark.parametrize("how", ["recv", "recv_into", "recv_msg_into"])
+def test_a_receive_survives_the_cancel_of_another(pair, how):
+    server, client = pair
+    buffer = bytearray(4)
+    if how == "recv":
+        future = server.recv(4)
+    else:
+        future = server.recv_into(buffer) if how == "recv_into" else server.recv_msg_into([buffer])
+    cancels_all_receives(server)
+    client.send(b"data").result(WAIT)
+    assert future.result(WAIT) == (b"data" if how == "recv" else 4)
+    assert how == "recv" or buffer == b"data"
+
+
+def test_a_poll_survives_the_cancel_of_a_receive(pair):
+    server, client = pair
+    future = server.poll_read()
+    cancels_all_receives(server)
+    client.send(b"data").result(WAIT)
+    assert future.result(WAIT) is None
+    assert server.recv(4).result(WAIT) == b"data"
+
+
+def test_a_pump_survives_the_cancel_of_a_receive(pair):
+    server, client = pair
+    reader, writer = tpio.pipe()
+    with reader, writer:
+        future = tpio.pump(server, writer, 8)
+        client.send(b"some").result(WAIT)
+        assert read_exactly(reader, 4) == b"some"
+        cancels_all_receives(server)
+        client.send(b"data").result(WAIT)
+        assert read_exactly(reader, 4) == b"data"
+        assert future.result(WAIT) == 8
+
+
+def test_cancel_of_one_receive_leaves_the_others(pair):
+    server, client = pair
+    first, second, third = server.recv(4), server.recv(4), server.recv(4)
+    cancel_and_wait(second)
+    client.send(b"datadata").result(WAIT)
+    assert sorted([first.result(WAIT), third.result(WAIT)]) == [b"data", b"data"]
+
+
+def test_a_receive_that_began_anew_can_be_cancelled(pair):
+    server, client = pair
+    future = server.recv(4)
+    cancels_all_receives(server)
+    cancel_and_wait(future)
+    client.send(b"data").result(WAIT)
+    assert server.recv(4).result(WAIT) == b"data"
+
+
+def test_a_close_ends_receives_that_begin_anew(pair):
+    server, _ = pair
+    future = server.recv(4)
+    cancels_all_receives(server)
+    server.close()
+    with pytest.raises(CancelledError):
+        future.result(WAIT)
+
+
+def test_a_socket_that_lingers_and_does_not_block_is_closed():
+    plain, peer = plain_tcp_pair()
+    with peer:
+        plain.setblocking(False)
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh", 1, 30))
+        with tpio.Socket(sock=plain) as sock:
+            assert sock.send(bytes(100_000)).result(WAIT) == 100_000
+        received = 0
+        while part := peer.recv(65536):
+            received += len(part)
+        assert received == 100_000

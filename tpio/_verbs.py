@@ -116,8 +116,7 @@ def pump(source: Any, sink: Any, n: int | None = None, *, block: int = 65536) ->
 
     Ends with an OSError when a read or a write fails, and cancelled when it, the source or the sink is cancelled or closed.
     What had been read and not written is then what the source's next read gets; of the block that was being written the sink
-    may have got a part. What was read before a failed read is written first. Done callbacks run on a thread of the pool,
-    or on that of who cancels it or closes an end.
+    may have got a part. What was read before a failed read is written first. Done callbacks run on a thread of the system.
 
     https://learn.microsoft.com/windows/win32/api/threadpoolapiset/nf-threadpoolapiset-startthreadpoolio
     """

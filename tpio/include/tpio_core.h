@@ -287,6 +287,7 @@ typedef struct tpio_thread {
     void *attached;  /* the binding's: a thread state of Python */
     tpio_op *carried; /* the binding's: from complete to the tail */
     LONG nested;      /* the binding's: callbacks inside callbacks */
+    LONG calling;     /* the binding's: Python is in a call that completes operations on this thread */
 } tpio_thread;
 
 tpio_thread *tpio_thread_current(void);
