@@ -1,6 +1,8 @@
 """A TCP proxy: what comes goes on to another server, and back. No event loop, no thread that waits, no Python for the bytes."""
 
+import contextlib
 import socket
+from functools import partial
 
 import tpio
 
@@ -10,9 +12,15 @@ def relay(client, server):
     ways = []
     for source, sink in ((client, server), (server, client)):
         way = tpio.pump(source, sink)
-        way.add_done_callback(lambda _, sink=sink: sink.shutdown(socket.SHUT_WR))
+        way.add_done_callback(partial(end, sink))
         ways.append(way)
     return ways
+
+
+def end(sink, way):
+    """On a thread of the pool: both ways may have ended by now, and the sockets be closed."""
+    with contextlib.suppress(OSError, ValueError):
+        sink.shutdown(socket.SHUT_WR)
 
 
 with tpio.listen(("127.0.0.1", 0)) as front, tpio.listen(("127.0.0.1", 0)) as back:
