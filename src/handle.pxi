@@ -106,7 +106,9 @@ cdef class Handle:
     """A file, pipe, socket or device that was opened for overlapped I/O, bound to a pool of the operating system.
 
     obj: an int HANDLE, or an object with fileno() (a socket, asyncio's PipeHandle). pool: the default one if None.
-    owns: close() closes the system's handle; an object with detach() is detached from it.
+    owns: close() closes the system's handle; an object with detach() is detached from it. Else close() leaves the handle open
+    and, since Windows 8.1, free of tpio: close this object before the handle. See docs/handover.md for what else its owner
+    may do with it meanwhile.
 
     Every operation returns a Future at once and may be cancelled; any number may be in flight. Misuse raises at once:
     ValueError (closed, negative size), TypeError (wrong type, read-only buffer), BindError. Failures of the operation

@@ -15,7 +15,8 @@
  *  - After TPIO_PENDING nothing of the operation may be read or written until complete is called; that may be before
  *    the verb has returned. The operation and its buffers must not move.
  *  - tpio_op_cancel only asks. The operation still completes, with ERROR_OPERATION_ABORTED or, when it won the race,
- *    with its result.
+ *    with its result. When one receive of a TCP connection is cancelled, Windows aborts all that are pending there: what
+ *    comes back so and was not cancelled is to be submitted anew.
  *  - tpio_handle_close and tpio_pool_close may be called anywhere, also inside a callback, and wait for no operation.
  *    Whoever is last (a submitter still inside a Win32 call, the last completion) does what is left to do. Only when the
  *    system's handle stays open (not owned, or detached) do they wait for threads that are inside a Win32 call with it:
@@ -35,7 +36,8 @@ typedef struct tpio_handle tpio_handle;
 typedef struct tpio_op tpio_op;
 
 /* What is left to do after a completion, once the core has let go of everything: the place for code that blocks. Called
- * once for all operations that completed together, on the same thread. NULL: nothing. */
+ * once for all operations that completed together, on the same thread. NULL: nothing. Operations whose complete is another
+ * function do not complete together with these, but for those that the close of a pool ends: such tails must not block. */
 typedef void (*tpio_tail_fn)(void);
 
 /* Receives a completed operation, on a pool thread (timers and work that are pending when their pool is closed: on the
@@ -201,7 +203,11 @@ typedef enum tpio_bind_error { TPIO_BIND_OTHER, TPIO_BIND_NOT_OVERLAPPED, TPIO_B
 DWORD tpio_handle_bind(tpio_pool *pool, HANDLE file, unsigned flags, tpio_handle **handle, tpio_bind_error *why);
 
 /* Refuses new operations, cancels the pending ones, closes the system's handle if owned, frees the binding when the
- * last operation has completed. Waits for no operation; idempotent. The memory stays until tpio_handle_unref. */
+ * last operation has completed. Waits for no operation; idempotent. The memory stays until tpio_handle_unref.
+ *
+ * A handle that is not owned stays bound to a completion port where nobody is any more: from then on an overlapped call of
+ * its owner's must set the lowest bit of hEvent, so that no completion is sent there. (The same is true while it is bound
+ * here.) tpio_handle_detach gives it up without that. A socket that blocks and lingers (SO_LINGER) is waited for. */
 void tpio_handle_close(tpio_handle *handle);
 
 /* Cancels every pending operation of the handle. FALSE: it is closed. */
