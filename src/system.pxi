@@ -90,6 +90,8 @@ cdef class Wide:
     cdef WCHAR *text
 
     def __cinit__(self, object text):
+        if not isinstance(text, str):  # the function below says no more than that an argument is bad
+            raise TypeError(f"a str is needed, not {type(text).__name__!r}")
         self.text = PyUnicode_AsWideCharString(text, NULL)
 
     def __dealloc__(self):
@@ -430,7 +432,7 @@ cdef extern from *:
         ERROR_DIRECTORY
 
 
-def start_process(program, command, environment, folder, DWORD flags, standard):
+def start_process(program, command, str environment, folder, DWORD flags, standard):
     """CreateProcess with three standard handles (0: none), which alone are inherited, in a job object of its own.
     Returns (process handle, job handle, process id).
 

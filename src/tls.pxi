@@ -244,7 +244,7 @@ cdef class TLSIdentity:
         return self
 
     @staticmethod
-    def from_store(name, bint machine, thumbprint, subject):
+    def from_store(name, bint machine, bytes thumbprint, subject):
         cdef TLSIdentity self = TLSIdentity()
         cdef Wide store = Wide(name), wanted = Wide(subject or "")
         cdef const unsigned char *hash = NULL

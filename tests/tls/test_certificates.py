@@ -310,3 +310,22 @@ def test_bad_certificates_and_keys_say_what_is_wrong(ca: pki.Authority) -> None:
     for options in ({}, {"thumbprint": "00" * 20, "subject": "x"}, {"thumbprint": "00"}, {"subject": ""}):
         with pytest.raises(ValueError, match="thumbprint|subject"):
             tls.Certificate.from_store(**options)  # type: ignore[arg-type]
+
+
+def test_a_password_a_name_or_a_thumbprint_of_another_type_is_refused(ca: pki.Authority) -> None:
+    client = ca.issue("client")
+    pfx, _ = _pem.pfx(client.certificate, client.private, None)
+    for password in (b"Secret", bytearray(b"Secret"), 5, ["Secret"]):
+        with pytest.raises(TypeError, match="str"):
+            tls.Certificate.from_pfx(pfx, password)  # type: ignore[arg-type]
+    for options in (
+        {"store": b"MY", "subject": "x"},
+        {"store": None, "subject": "x"},
+        {"subject": b"x"},
+        {"subject": 5},
+        {"thumbprint": bytearray(20)},
+        {"thumbprint": memoryview(bytes(20))},
+        {"thumbprint": [0] * 20},
+    ):
+        with pytest.raises(TypeError, match="str|bytes"):
+            tls.Certificate.from_store(**options)  # type: ignore[arg-type]
