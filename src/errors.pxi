@@ -31,13 +31,17 @@ cdef dict _SUBCLASSES = {
 }
 
 
-def winerror(int code, filename=None):
-    """The OSError for a Win32 error code, as the right subclass and with `winerror` set."""
-    cdef object message = _format(code)
-    kind = _SUBCLASSES.get(code)
+def winerror(code, filename=None):
+    """The OSError for a Win32 error code, as the right subclass and with `winerror` set.
+
+    A code of 2**31 or more (an HRESULT, an NTSTATUS) is negative there, as OSError takes no other: -2147467259 is 0x80004005.
+    """
+    cdef int number = <int><unsigned int>(code & 0xFFFFFFFF)
+    cdef object message = _format(number)
+    kind = _SUBCLASSES.get(number)
     if kind is None:
-        return OSError(0, message, filename, code)
-    error = kind[0](0, message, filename, code)
+        return OSError(0, message, filename, number)
+    error = kind[0](0, message, filename, number)
     error.errno = kind[1]
     return error
 

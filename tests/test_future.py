@@ -285,6 +285,16 @@ def test_an_error_of_the_system_has_its_code_and_its_class(pair):
     assert error.errno == 32
 
 
+@pytest.mark.parametrize("code", [0x80004005, 0xC0000001, 0xFFFFFFFF, 0x80000000])
+def test_an_error_whose_code_needs_all_32_bits(code):
+    """From a driver, or a provider of sockets. It is negative, as OSError takes no other."""
+    for number in (code, code - 2**32):
+        error = tpio._tpio.winerror(number, "name")
+        assert type(error) is OSError
+        assert (error.winerror, error.filename) == (code - 2**32, "name")
+        assert f"[WinError {code - 2**32}]" in str(error)
+
+
 # ---- repr -----------------------------------------------------------------------------------------------------------
 
 
