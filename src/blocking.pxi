@@ -77,11 +77,13 @@ cdef bint block_on(FutureBase future, object timeout, bint consumes=True) except
         if ended:
             return True
         future.take_from_port()
-        with nogil:
-            if blocked.event != NULL:
-                wait_or_interrupt(blocked.event, left)
-            else:
-                wait_for_signal(&blocked, left)
+        # A look first: that may have run Python code, which may have blocked, too, and so have taken the signal of the event.
+        if not blocked.signalled:
+            with nogil:
+                if blocked.event != NULL:
+                    wait_or_interrupt(blocked.event, left)
+                else:
+                    wait_for_signal(&blocked, left)
         with cython.critical_section(future):
             if not blocked.signalled:
                 take_blocked(future, &blocked)

@@ -18,7 +18,8 @@ from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, 
 import pytest
 
 import tpio
-from ends import callback_event
+import tpio.aio
+from ends import callback_event, read_exactly
 from support import WAIT, at_once, eventually, thread
 
 
@@ -253,6 +254,41 @@ def test_result_times_out_against_the_completion():
         with pytest.raises(TimeoutError):
             other.result(0.0001)
         assert future.result(WAIT) is None
+
+
+def test_who_is_about_to_wait_and_runs_code_that_waits_hears_of_his_own_future():
+    """The main thread has one event for all its waits. In the middle of result() it delivers what has come to a loop: a write,
+    whose data goes then, and has a __del__ that ends the future that result() is for, and waits for another."""
+    within = []
+
+    class Data(bytearray):
+        def __del__(self):
+            within.append(waiting and threading.current_thread() is threading.main_thread())
+            future.set_result("heard of")
+            tpio.sleep(0.01).result(WAIT)
+
+    async def main():
+        nonlocal future, waiting
+        reader, writer = tpio.pipe(pool=pool)
+        with reader, writer:
+            future, waiting = tpio.Future(), False
+            written = writer.write(Data(1 << 20))
+            tasks = [asyncio.ensure_future(each) for each in (written, future)]
+            await asyncio.sleep(0)  # both are the loop's
+            read_exactly(reader, 1 << 20)
+            assert eventually(lambda: pool.stats().pending == 0)
+            waiting, begun = True, time.monotonic()
+            assert future.result(WAIT) == "heard of"
+            assert time.monotonic() - begun < WAIT / 2
+            assert await asyncio.gather(*tasks) == [1 << 20, "heard of"]
+
+    future, waiting = None, False
+    with tpio.Pool() as pool:
+        for _ in range(100):  # the write may come to the loop a moment later than the pool has counted it
+            tpio.aio.run(main())
+            if any(within):
+                break
+    assert any(within)
 
 
 def test_the_same_exception_each_time_without_a_growing_cycle():
