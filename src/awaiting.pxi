@@ -7,6 +7,8 @@
 # Cancel. A cancelled task goes on waiting until the operation has ended, as the system decides that. If the operation won
 # the race, what it brought goes back to its handle for the next read or accept; the task is cancelled all the same.
 
+from cpython.exc cimport PyErr_SetInterrupt
+
 cdef LoopInbox touched = None  # inboxes that have something and whose loops are to be woken after the batch, linked
 cdef bint gathering = False    # a batch is being delivered; both under the GIL
 
@@ -228,10 +230,19 @@ cdef class LoopInbox:
         return 0
 
     cdef void wake_or_report(self) noexcept:
+        cdef bint interrupted = False
         try:
-            self.wake()
+            try:
+                self.wake()
+            except KeyboardInterrupt as error:
+                interrupted = PyThread_get_thread_ident() == main_thread
+                if not interrupted:
+                    report_unraisable(error, self)
+                self.wake()
         except BaseException as error:
             report_unraisable(error, self)
+        if interrupted:  # it is for whoever is ending a future here: Ctrl-C, once more
+            PyErr_SetInterrupt()
 
     cdef Awaiter take(self):
         """All that has arrived, oldest first."""
@@ -256,13 +267,14 @@ cdef class LoopInbox:
                 except MemoryError:
                     tries += 1
                     if tries == WAKE_TRIES:
-                        with cython.critical_section(self):
-                            self.woken = False  # what arrives next tries again
                         raise
                 with nogil:
                     Sleep(tries)
-        except RuntimeError:
-            pass
+        except BaseException as error:
+            if not isinstance(error, RuntimeError) or isinstance(error, RecursionError):
+                with cython.critical_section(self):
+                    self.woken = False  # what arrives next tries again
+                raise
         self.forget()
         return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import ctypes
 import socket
 import sys
@@ -144,3 +145,72 @@ def all_await_the_same(pool):
         assert not concurrent.futures.wait(shared, WAIT).not_done
 
     support.at_once(*[lambda make=make: make(main()) for make in makers], close, wait_otherwise)
+
+
+class Stumbling(asyncio.SelectorEventLoop):
+    """Cannot be woken as long as `failures` has something."""
+
+    def __init__(self):
+        super().__init__()
+        self.failures = []
+
+    def call_soon_threadsafe(self, *args, **kwargs):
+        if self.failures:
+            raise self.failures.pop()
+        return super().call_soon_threadsafe(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def stumbling(*futures):
+    """Such a loop, on another thread, whose tasks await the futures; and a list for their results."""
+    loop, results, they_wait = Stumbling(), [], threading.Event()
+
+    async def result_of(future):
+        return await future
+
+    async def main():
+        tasks = [asyncio.ensure_future(result_of(future)) for future in futures]
+        await asyncio.sleep(0)
+        they_wait.set()
+        results.extend(await asyncio.gather(*tasks))
+
+    def run():
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(main())
+
+    with support.thread(run):
+        assert they_wait.wait(WAIT)
+        yield loop, results
+
+
+@pytest.mark.parametrize("error", [OSError, SystemExit, RecursionError])
+def test_a_loop_that_could_not_be_woken_once_is_woken_by_the_next_end(unraisable, error):
+    one, other = tpio.Future(), tpio.Future()
+    with stumbling(one, other) as (loop, results):
+        loop.failures.append(error())
+        one.set_result(1)
+        other.set_result(2)
+    assert results == [1, 2]
+    assert [type(each) for each in unraisable] == [error]
+
+
+def test_ctrl_c_while_a_loop_is_being_woken_comes_when_it_has_been():
+    if threading.current_thread() is not threading.main_thread():
+        pytest.skip("signals come to the main thread")
+    future = tpio.Future()
+    with stumbling(future) as (loop, results):
+        loop.failures.append(KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            future.set_result(1)
+            tpio.Future().result(WAIT)
+    assert results == [1]
+
+
+def test_a_keyboard_interrupt_on_another_thread_is_reported_and_the_loop_woken(unraisable):
+    future = tpio.Future()
+    with stumbling(future) as (loop, results):
+        loop.failures.append(KeyboardInterrupt())
+        with support.thread(future.set_result, 1):
+            pass
+    assert results == [1]
+    assert [type(each) for each in unraisable] == [KeyboardInterrupt]
