@@ -134,21 +134,32 @@ cdef class Awaiter:
         cdef object value = None
         cdef bint taken
         with cython.critical_section(future):
-            taken = future.state == FINISHED and not future.shared
-            value = future.value
-        if taken and future.give_back(self.handle, value):
-            with cython.critical_section(future):
+            taken = future.state == FINISHED and not future.shared and future.may_be_given_back(self.handle)
+            if taken:  # before it is given back: whoever looks from now on does not get it, too
                 future.state = CANCELLED
-                future.value = None
+                value, future.value = future.value, None
+        if taken:
+            taken = False
+            try:
+                taken = future.give_back(self.handle, value)
+            finally:
+                if not taken:  # or there was no memory: it stands
+                    with cython.critical_section(future):
+                        future.state = FINISHED
+                        future.value = value
         return 0
 
     def result(self):
+        cdef FutureBase future = self.future
+        cdef int state
         if self.cancelled:
             raise cancelled_error()() if self.message is None else cancelled_error()(self.message)
-        self.future.buffer = None  # the task has been told: nobody will take it back
-        if self.future.state == CANCELLED:
+        state = future.look()
+        if state == CANCELLED:
             raise cancelled_error()()
-        return self.future.peek()
+        if state < CANCELLED:
+            raise InvalidStateError("the operation has not ended")
+        return future.told(state)
 
     def exception(self):
         return self.future.exception(0)

@@ -251,6 +251,12 @@ cdef class FutureBase:
             return False
         return self.kind in (READ, READ_INTO, SCATTERED) or (self.kind == CUSTOM and self.extra is _poll_result)
 
+    cdef bint may_be_given_back(self, Handle handle) noexcept:
+        """False: give_back would do nothing."""
+        if self.kind == PROMISE:
+            return self.extra is not None
+        return handle is not None and self.kind in (READ, READ_INTO, DATAGRAM, DATAGRAM_INTO, SCATTERED, LOCKED, CUSTOM)
+
     cdef bint give_back(self, Handle handle, object result):
         """The operation was faster than the cancel of the only await on it: what it brought is for the next one.
         False: it brought nothing that can be given back, and its result stands."""
@@ -484,12 +490,24 @@ cdef class FutureBase:
         """
         if self.state < CANCELLED and not block_on(self, timeout):
             raise TimeoutError()
-        return self.peek()
+        return self.told(self.look())
 
-    cdef object peek(self):
-        if self.state == FINISHED:
+    cdef int look(self) noexcept:
+        """The state, for somebody who is told what there is: what has been looked at is not given back any more."""
+        cdef object buffer = None
+        cdef int state
+        with cython.critical_section(self):
+            state = self.state
+            if state > CANCELLED:
+                self.shared = True
+                buffer, self.buffer = self.buffer, None
+        return state
+
+    cdef object told(self, int state):
+        """The result, after a look that has found the future ended."""
+        if state == FINISHED:
             return self.value
-        if self.state == CANCELLED:
+        if state == CANCELLED:
             raise CancelledError()
         try:
             raise self.value
@@ -498,11 +516,13 @@ cdef class FutureBase:
 
     def exception(self, timeout=None):
         """The exception that the operation raised, or None; blocks like result()."""
+        cdef int state
         if self.state < CANCELLED and not block_on(self, timeout):
             raise TimeoutError()
-        if self.state == CANCELLED:
+        state = self.look()
+        if state == CANCELLED:
             raise CancelledError()
-        return self.value if self.state == FAILED else None
+        return self.value if state == FAILED else None
 
     def add_done_callback(self, fn):
         """Calls fn(future) when the future has ended: on a pool thread, or at once if it has ended already.

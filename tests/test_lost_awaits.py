@@ -104,6 +104,103 @@ def test_a_connection_that_an_accept_has_got_is_for_the_next_one():
     assert support.eventually(lambda: support.pending() == 0)
 
 
+async def await_it(future):
+    return await future
+
+
+LOOKS = {
+    "result": lambda future: future.result(),
+    "result without waiting": lambda future: future.result(0),
+    "exception": lambda future: future.exception(),
+    "await": lambda future: next(future.__await__(), None),
+}
+
+
+@pytest.mark.parametrize("run", [asyncio.run, tpio.aio.run], ids=["asyncio", "tpio"])
+@pytest.mark.parametrize("into", [False, True], ids=["read", "read_into"])
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+def test_what_somebody_has_looked_at_is_not_for_the_next_one(look, into, run):
+    async def main():
+        buffer = bytearray(10)
+        future = reader.read_into(buffer) if into else reader.read(10)
+        task = asyncio.ensure_future(await_it(future))
+        await asyncio.sleep(0)
+        writer.write(b"abc").result(WAIT)
+        assert support.eventually(future.done)
+        look(future)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert future.result(0) == (3 if into else b"abc")
+        await writer.write(b"next")
+        assert await reader.read(10) == b"next"
+
+    reader, writer = tpio.pipe()
+    with reader, writer:
+        run(main())
+
+
+def test_a_result_is_told_or_given_back_whoever_is_faster():
+    """Without a GIL, a look at it and the cancel of its only await can be at the same moment."""
+
+    async def main():
+        for _ in range(200):
+            future = reader.read(10)
+            awaiter = future.__await__()
+            next(awaiter)
+            writer.write(b"abc").result(WAIT)
+            assert support.eventually(future.done)
+            awaiter.add_done_callback(lambda _: None)
+            told, _ = support.at_once(lambda future=future: outcome(future), awaiter.cancel)
+            writer.write(b"next").result(WAIT)
+            if told == b"abc":
+                assert future.result() == b"abc"
+            else:
+                assert told is concurrent.futures.CancelledError and future.cancelled()
+                assert reader.read(3).result(WAIT) == b"abc"
+            assert reader.read(10).result(WAIT) == b"next"
+
+    def outcome(future):
+        try:
+            return future.result(WAIT)
+        except concurrent.futures.CancelledError as error:
+            return type(error)
+
+    reader, writer = tpio.pipe()
+    with reader, writer:
+        asyncio.run(main())
+
+
+def test_a_buffer_is_let_go_once_whoever_awaits(tmp_path):
+    """Of a read_into that had ended before two loops, without a GIL, await it at the same moment."""
+    (tmp_path / "file").write_bytes(b"x")
+
+    def await_all():
+        for future in futures:
+            with pytest.raises(StopIteration):
+                next(future.__await__())
+
+    with tpio.open(tmp_path / "file") as file:
+        for _ in range(5):
+            buffers = [bytearray(1) for _ in range(200)]
+            before = [sys.getrefcount(buffer) for buffer in buffers]
+            futures = [file.read_into(buffer, 0) for buffer in buffers]
+            assert support.eventually(lambda futures=futures: all(future.done() for future in futures))
+            support.at_once(await_all, await_all)
+            assert [sys.getrefcount(buffer) for buffer in buffers] == before
+
+
+def test_an_awaiter_has_no_result_before_the_end():
+    """And lets go of nothing that the system still has."""
+    reader, writer = tpio.pipe()
+    with reader, writer:
+        future = reader.read(10)
+        with pytest.raises(concurrent.futures.InvalidStateError):
+            future.__await__().result()
+        writer.write(b"abc").result(WAIT)
+        assert future.result(WAIT) == b"abc"
+
+
 # ---- wake-ups
 
 
