@@ -159,6 +159,8 @@ cdef class Awaiter:
             raise cancelled_error()()
         if state < CANCELLED:
             raise InvalidStateError("the operation has not ended")
+        if state == FAILED and isinstance(future.value, StopIteration):  # which ends an await like a result
+            raise RuntimeError("what was awaited raised StopIteration") from future.value
         return future.told(state)
 
     def exception(self):

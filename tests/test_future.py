@@ -712,6 +712,29 @@ def test_wrap_future(gate):
     assert gate[1].cancelled()
 
 
+@pytest.mark.parametrize("run", [asyncio.run, tpio.aio.run], ids=["asyncio", "tpio"])
+@pytest.mark.parametrize("ended", [True, False], ids=["ended", "pending"])
+def test_stop_iteration_is_no_result_of_an_await(run, ended):
+    """As with asyncio's futures; result() and exception() tell it as it is."""
+
+    async def main():
+        go = threading.Event()
+        future = tpio.default_pool().submit(lambda: go.wait(WAIT) and next(iter([])))
+        if ended:
+            go.set()
+            assert eventually(future.done)
+        else:
+            asyncio.get_running_loop().call_soon(go.set)
+        with pytest.raises(RuntimeError, match="StopIteration") as caught:
+            await future
+        assert type(caught.value.__cause__) is StopIteration
+        assert caught.value.__cause__ is future.exception()
+        with pytest.raises(StopIteration):
+            future.result()
+
+    run(main())
+
+
 def test_the_lock_asked_for_while_the_operation_ends():
     """wait() takes the condition of a future that ends just then; the end is seen under it or after it."""
     for _ in range(300):
