@@ -18,7 +18,7 @@ import pytest
 
 import support
 import tpio
-from tpio import aio
+from tpio import _verbs, aio
 from tpio._blocking import blocking_file_of
 
 
@@ -285,6 +285,85 @@ def test_a_client_that_resets_does_not_stop_the_server() -> None:
             return answer
 
     assert run(main()) == b"still there"
+
+
+class Reset(socket.socket):
+    """Answers as Windows does when the peer has reset the connection; Wine shuts such a socket down."""
+
+    def shutdown(self, how: int) -> None:
+        raise ConnectionResetError(0, "reset", None, 10054)
+
+
+def with_reports() -> tuple[Any, list[dict[str, Any]]]:
+    """The running loop, and what its exception handler is told from now on."""
+    loop: Any = asyncio.get_running_loop()
+    reported: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda loop, context: reported.append(context))
+    return loop, reported
+
+
+def test_a_socket_that_cannot_be_shut_down_is_closed_and_forgotten() -> None:
+    async def main() -> None:
+        loop, reported = with_reports()
+        left, right = connected()
+        left = Reset(fileno=left.detach())
+        with right:
+            transport, protocol = await loop.connect_accepted_socket(Hear, left)
+            transport.close()
+            assert await protocol.lost is None
+            assert left.fileno() == -1
+            assert await loop.sock_recv(right, 100) == b""
+        assert not reported
+        assert id(left) not in _verbs._bound
+
+    run(main())
+
+
+def test_the_end_of_what_is_written_to_a_connection_that_was_reset() -> None:
+    async def main() -> None:
+        loop, reported = with_reports()
+        left, right = connected()
+        left = Reset(fileno=left.detach())
+        with right:
+            transport, protocol = await loop.connect_accepted_socket(Hear, left)
+            transport.write(b"last")
+            transport.write_eof()
+            transport.close()
+            assert await loop.sock_recv(right, 100) == b"last"
+            assert await protocol.lost is None
+        assert not reported
+
+    run(main())
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_a_server_ends_when_its_clients_have_reset(read: bool) -> None:
+    """A client of which the server hears while it reads, and one of which it does not before it ends the connection."""
+
+    async def main() -> None:
+        loop, reported = with_reports()
+        served: asyncio.Queue[tuple[Any, Hear]] = asyncio.Queue()
+
+        class Serve(Hear):
+            def connection_made(self, transport: Any) -> None:
+                if not read:
+                    transport.pause_reading()
+                served.put_nowait((transport, self))
+
+        server = await loop.create_server(Serve, "127.0.0.1", 0)
+        for _ in range(5):
+            client = await asyncio.to_thread(socket.create_connection, server.sockets[0].getsockname())
+            transport, protocol = await served.get()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("HH", 1, 0))
+            client.close()
+            if not read:
+                transport.close()
+            await protocol.lost
+        server.close()
+        await server.wait_closed()
+        assert not reported
+
+    run(main())
 
 
 def test_datagrams_go_on_after_a_port_that_nobody_has() -> None:
@@ -635,7 +714,7 @@ def test_transport_of_a_tpio_pipe_closes_with_a_read_pending() -> None:
 
 STANDARD = """
 import asyncio, sys
-from tpio import aio
+from tpio import _verbs, aio
 
 async def main():
     loop = asyncio.get_running_loop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from asyncio import proactor_events
+from contextlib import suppress
 from typing import Any
 
 from . import _verbs
@@ -19,15 +20,37 @@ class _Ending(_standard._ProactorBasePipeTransport):  # type: ignore[misc]
 
     def _call_connection_lost(self, exc: Any) -> None:
         closed = self._sock
-        super()._call_connection_lost(exc)
-        if closed is not None and self._sock is None:
-            _verbs.forget(closed)
+        if closed is not None:
+            self._sock = _LastSeen(closed)
+        try:
+            super()._call_connection_lost(exc)
+        finally:
+            if closed is not None and self._sock is None:
+                _verbs.forget(closed)
 
     def __repr__(self) -> str:
         try:
             return str(super().__repr__())
         except ValueError:  # somebody has closed the handle, and so it has no number
             return f"<{type(self).__name__} of a closed handle>"
+
+
+class _LastSeen:
+    """What asyncio closes in place of a handle. It would shut a socket down itself, which Windows refuses when the peer has
+    reset the connection, and with that the transport would stay half ended and its socket open.
+    """
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+
+    def fileno(self) -> int:
+        return int(self._handle.fileno())
+
+    def close(self) -> None:
+        if hasattr(self._handle, "shutdown") and self._handle.fileno() != -1:
+            with suppress(OSError):
+                self._handle.shutdown(socket.SHUT_RDWR)
+        self._handle.close()
 
 
 class _Reading(_Ending, _standard._ProactorReadPipeTransport):  # type: ignore[misc]
@@ -102,7 +125,8 @@ class _Writing(_Ending, _standard._ProactorBaseWritePipeTransport):  # type: ign
         self._conn_lost += 1
         self._loop.call_soon(self._call_connection_lost, None)
         if self._eof_written:
-            self._sock.shutdown(socket.SHUT_WR)
+            with suppress(OSError):  # the peer has reset the connection, which ends all the same
+                self._sock.shutdown(socket.SHUT_WR)
         if self._empty_waiter is not None:
             self._empty_waiter.set_result(None)
 
