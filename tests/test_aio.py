@@ -366,6 +366,37 @@ def test_a_server_ends_when_its_clients_have_reset(read: bool) -> None:
     run(main())
 
 
+def test_a_connection_whose_options_cannot_be_set_is_one_all_the_same() -> None:
+    """A client that has reset before its transport is made: what is raised then would end the listener."""
+
+    class Gone(socket.socket):
+        def setsockopt(self, *args: Any) -> None:
+            asked.append(args)
+            raise OSError(0, "reset", None, 10022)
+
+    async def main() -> None:
+        loop, reported = with_reports()
+        left = Gone(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            left.connect(listener.getsockname())
+            right, _ = listener.accept()
+        left.setblocking(False)
+        right.setblocking(False)
+        with right:
+            transport, protocol = await loop.connect_accepted_socket(Hear, left)
+            assert asked == [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
+            await loop.sock_sendall(right, b"heard")
+            transport.write(b"said")
+            assert await loop.sock_recv(right, 100) == b"said"
+            right.shutdown(socket.SHUT_WR)
+            assert await protocol.lost is None
+            assert protocol.data == b"heard"
+        assert not reported
+
+    asked: list[Any] = []
+    run(main())
+
+
 def test_datagrams_go_on_after_a_port_that_nobody_has() -> None:
     async def main() -> list[bytes]:
         received: asyncio.Queue[bytes] = asyncio.Queue()

@@ -151,6 +151,15 @@ class _Writing(_Ending, _standard._ProactorBaseWritePipeTransport):  # type: ign
 class SocketTransport(_Reading, _Writing, _standard._ProactorSocketTransport):  # type: ignore[misc]
     """A connected stream socket."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        try:
+            super().__init__(*args, **options)
+        except OSError:
+            # The very last step turns Nagle's algorithm off: of a client that has gone, which reading will tell. The server
+            # would take it for the end of its listener.
+            if getattr(self, "_paused", True):
+                raise
+
 
 class DuplexPipeTransport(_Reading, _Writing, _standard._ProactorDuplexPipeTransport):  # type: ignore[misc]
     """A pipe that is read and written."""
