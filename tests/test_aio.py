@@ -500,6 +500,72 @@ def test_datagrams_go_on_behind_one_that_was_too_long_to_receive() -> None:
     run(main())
 
 
+@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_datagrams_come_to_an_endpoint_that_was_given_no_address(family: int, host: str) -> None:
+    """Windows refuses the read of a socket that has none; Wine lets it wait."""
+
+    async def main() -> None:
+        loop, reported = with_reports()
+        transport, protocol = await loop.create_datagram_endpoint(Datagrams, family=family)
+        port = transport.get_extra_info("sockname")[1]
+        assert port == transport.get_extra_info("socket").getsockname()[1] != 0
+        sender, _ = await loop.create_datagram_endpoint(Datagrams, local_addr=(host, 0))
+        sender.sendto(b"here", (host, port))
+        assert await protocol.received.get() == b"here"
+        for each in (transport, sender):
+            each.close()
+        await protocol.closed
+        assert protocol.errors.empty()
+        assert not reported
+
+    run(main())
+
+
+def test_datagrams_to_one_receiver_without_a_connection() -> None:
+    """As for a broadcast, of which the answers come from elsewhere."""
+
+    async def main() -> None:
+        loop, reported = with_reports()
+        there, received = await loop.create_datagram_endpoint(Datagrams, local_addr=("127.0.0.1", 0))
+        receiver = there.get_extra_info("sockname")
+        here, answered = await loop.create_datagram_endpoint(Datagrams, remote_addr=receiver, allow_broadcast=True)
+        here.sendto(b"to all")
+        here.sendto(b"to all", receiver)
+        with pytest.raises(ValueError, match="must be None or"):
+            here.sendto(b"to all", ("127.0.0.1", 9))
+        assert [await received.received.get() for _ in range(2)] == [b"to all"] * 2
+        other, _ = await loop.create_datagram_endpoint(Datagrams, local_addr=("127.0.0.1", 0))
+        other.sendto(b"answer", ("127.0.0.1", here.get_extra_info("sockname")[1]))
+        assert await answered.received.get() == b"answer"
+        for each in (there, here, other):
+            each.close()
+        await answered.closed
+        assert answered.errors.empty()
+        assert not reported
+
+    run(main())
+
+
+def test_reads_of_datagrams_that_are_refused_at_once_do_not_keep_the_loop_busy() -> None:
+    async def main() -> None:
+        loop, reported = with_reports()
+        sock = socket.socket(type=socket.SOCK_DGRAM)
+        sock.bind(("127.0.0.1", 0))
+        sock.shutdown(socket.SHUT_RD)
+        transport, protocol = await loop.create_datagram_endpoint(Datagrams, sock=sock)
+        error = await protocol.errors.get()
+        assert isinstance(error, OSError)
+        assert error.winerror == 10058  # WSAESHUTDOWN
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        assert protocol.errors.qsize() <= 2
+        transport.close()
+        await protocol.closed
+        assert not reported
+
+    run(main())
+
+
 def test_a_protocol_that_has_closed_hears_of_nothing_that_came_behind() -> None:
     class Once(asyncio.Protocol):
         def __init__(self) -> None:

@@ -183,14 +183,37 @@ class BlindWritePipeTransport(_Writing):
     """A file that is written on threads: a read, to see when the reader goes, would keep the writes from the file."""
 
 
+WSAEINVAL = 10022
+# What is said of one datagram, and with it is gone: ERROR_PORT_UNREACHABLE, WSAEMSGSIZE, WSAENETRESET, WSAECONNRESET.
+_OF_ONE_DATAGRAM = {1234, 10040, 10052, 10054}
+_PAUSE = 1.0  # seconds until a read that the system has refused is tried again
+
+
 class DatagramTransport(_Ending, _standard._ProactorDatagramTransport):  # type: ignore[misc]
     """Goes on after an error, which the protocol hears of, and close() sends what has been given to it.
 
-    The standard one stops reading for good at the first error, and never ends when it is closed while it writes.
+    The standard one stops reading for good at the first error, and never ends when it is closed while it writes. It reads
+    from a socket that has no address yet, which fails; and where it is given a remote address without a connection, for
+    broadcasts, it neither sends nor receives.
     """
 
     _write_fut: Any
     _conn_lost: int
+    _address: Any
+    _refused: Any = None  # a read that failed at once
+    _receiver: Any = None  # of all that is sent, of a socket that is not connected to it
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if self._address is not None and self._extra.get("peername") is None:
+            self._receiver, self._address = self._address, None
+
+    def sendto(self, data: Any, addr: Any = None) -> None:
+        if self._receiver is not None:
+            if addr not in (None, self._receiver):
+                raise ValueError(f"Invalid address: must be None or {self._receiver}")
+            addr = self._receiver
+        super().sendto(data, addr)
 
     def close(self) -> None:
         unwritten = not self._closing and self._write_fut is not None
@@ -205,10 +228,33 @@ class DatagramTransport(_Ending, _standard._ProactorDatagramTransport):  # type:
             self._loop_writing()
 
     def _loop_reading(self, fut: Any = None) -> None:
+        if fut is None:
+            if self._closing:
+                return
+            self._bind()
         super()._loop_reading(fut)
-        if _failed(fut) and self._read_fut is None and not self._closing:
-            self._loop_reading()
+        reading = self._read_fut
+        if reading is not None:
+            if _failed(reading) and reading.exception().winerror not in _OF_ONE_DATAGRAM:
+                self._refused = reading
+        elif _failed(fut) and not self._closing:
+            if fut is self._refused:  # as the next one would be, and so on for ever
+                self._loop.call_later(_PAUSE, self._loop_reading)
+            else:
+                self._loop_reading()
+
+    def _bind(self) -> None:
+        """A socket that nobody has bound and that has not sent yet gets its address here: it could not receive."""
+        try:
+            self._sock.getsockname()
+        except OSError as error:
+            if error.winerror == WSAEINVAL:
+                with suppress(OSError):  # the read says it again
+                    self._sock.bind(("", 0) if self._sock.family == socket.AF_INET else ("::", 0))
+                    self._extra["sockname"] = self._sock.getsockname()
 
 
 def _failed(future: Any) -> bool:
-    return future is not None and not future.cancelled() and isinstance(future.exception(), OSError)
+    if future is None or not future.done() or future.cancelled():
+        return False
+    return isinstance(future.exception(), OSError)
