@@ -483,6 +483,55 @@ def test_datagrams_go_on_behind_one_that_was_too_long_to_send() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("address", [("example.org", 9), ("::1", 9)])
+def test_datagrams_go_on_behind_one_to_the_name_of_a_host(address: Any) -> None:
+    async def main() -> None:
+        loop, reported = with_reports()
+        transport, protocol = await loop.create_datagram_endpoint(Datagrams, local_addr=("127.0.0.1", 0))
+        transport.sendto(b"lost", address)
+        transport.sendto(b"last", transport.get_extra_info("sockname"))
+        error = await protocol.errors.get()
+        assert isinstance(error, OSError)
+        assert error.winerror == 10022  # WSAEINVAL
+        assert await protocol.received.get() == b"last"
+        transport.close()
+        assert await protocol.closed is None
+        assert not reported
+
+    run(main())
+
+
+def test_datagrams_on_a_socket_that_was_connected_before() -> None:
+    async def main() -> None:
+        loop, reported = with_reports()
+        there, received = await loop.create_datagram_endpoint(Datagrams, local_addr=("127.0.0.1", 0))
+        sock = socket.socket(type=socket.SOCK_DGRAM)
+        sock.connect(there.get_extra_info("sockname"))
+        here, answered = await loop.create_datagram_endpoint(Datagrams, sock=sock)
+        here.sendto(b"asked")
+        assert await received.received.get() == b"asked"
+        there.sendto(b"answered", sock.getsockname())
+        assert await answered.received.get() == b"answered"
+        for each in (there, here):
+            each.close()
+        assert await answered.closed is None
+        assert not reported
+
+    run(main())
+
+
+def test_a_connect_to_the_name_of_a_host_fails_as_the_system_would() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            with pytest.raises(OSError) as caught:
+                await loop.sock_connect(sock, ("example.org", 9))
+            assert caught.value.winerror == 10022  # WSAEINVAL
+
+    run(main())
+
+
 def test_datagrams_go_on_behind_one_that_was_too_long_to_receive() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()

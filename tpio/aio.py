@@ -51,7 +51,7 @@ __all__ = [
 T = TypeVar("T")
 
 ERROR_INVALID_HANDLE = 6
-ERROR_PORT_UNREACHABLE = 1234
+WSAEINVAL = 10022  # what the system says of an address that is none, such as the name of a host
 PATIENCE = 1.0  # seconds for an operation that is being cancelled
 
 # By handle, for all loops: a cancelled read or accept that has not ended yet. The next one waits for what it brings.
@@ -214,8 +214,14 @@ class Proactor:
         return self._register(cast(Socket, self._reader(conn)).recv_from_into(buf), conn)
 
     def sendto(self, conn: Any, buf: Any, flags: int = 0, addr: Any = None) -> asyncio.Future[int]:
+        if addr is None:
+            return self.send(conn, buf, flags)
         handle = cast(Socket, self._handle(conn))
-        return self._register(handle._send_to(conn.family, buf, addr), conn)
+        try:
+            sending = handle._send_to(conn.family, buf, addr)
+        except _tpio.NotNumericError:
+            return self._failure(_tpio.winerror(WSAEINVAL))
+        return self._register(sending, conn)
 
     # ---- connections
 
@@ -274,7 +280,11 @@ class Proactor:
             handle._finish_connect(future, error, count)
             return conn
 
-        return self._register(handle._connect(conn.family, address, finish), conn)
+        try:
+            connecting = handle._connect(conn.family, address, finish)
+        except _tpio.NotNumericError:
+            return self._failure(_tpio.winerror(WSAEINVAL))
+        return self._register(connecting, conn)
 
     # ---- pipes
 
