@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
 import concurrent.futures
 import os
@@ -525,9 +526,31 @@ def test_a_connect_to_the_name_of_a_host_fails_as_the_system_would() -> None:
         loop = asyncio.get_running_loop()
         with socket.socket() as sock:
             sock.setblocking(False)
-            with pytest.raises(OSError) as caught:
+            with pytest.raises(OSError, match="10022"):  # WSAEINVAL
                 await loop.sock_connect(sock, ("example.org", 9))
-            assert caught.value.winerror == 10022  # WSAEINVAL
+
+    run(main())
+
+
+def test_a_datagram_is_received_into_a_part_of_a_buffer() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with socket.socket(type=socket.SOCK_DGRAM) as here, socket.socket(type=socket.SOCK_DGRAM) as there:
+            for each in (here, there):
+                each.bind(("127.0.0.1", 0))
+                each.setblocking(False)
+            buffer = array.array("I", [0xFFFFFFFF] * 4)
+            for nbytes, data in ((6, b"123456"), (0, b"1234567890abcdef")):
+                await loop.sock_sendto(here, data, there.getsockname())
+                got = await loop.sock_recvfrom_into(there, memoryview(buffer).cast("B"), nbytes)
+                assert got == (len(data), here.getsockname())
+                assert buffer.tobytes() == data.ljust(16, b"\xff")
+            await loop.sock_sendto(here, b"too long", there.getsockname())
+            with pytest.raises(tpio.TruncatedError):
+                await loop.sock_recvfrom_into(there, buffer, 6)
+            for bad in (17, -1):
+                with pytest.raises(ValueError, match=str(bad)):
+                    await loop.sock_recvfrom_into(there, buffer, bad)
 
     run(main())
 

@@ -210,7 +210,13 @@ class Proactor:
     def recvfrom(self, conn: Any, nbytes: int, flags: int = 0) -> asyncio.Future[tuple[bytes, Any]]:
         return self._register(cast(Socket, self._reader(conn)).recv_from(nbytes), conn)
 
-    def recvfrom_into(self, conn: Any, buf: Any, flags: int = 0) -> asyncio.Future[tuple[int, Any]]:
+    def recvfrom_into(self, conn: Any, buf: Any, nbytes: int = 0) -> asyncio.Future[tuple[int, Any]]:
+        """nbytes: how many at most; 0: as many as there is room for. asyncio's loop gives no flags."""
+        with memoryview(buf) as view:
+            if not 0 <= nbytes <= view.nbytes:
+                raise ValueError(f"a buffer of {view.nbytes} bytes cannot take {nbytes}")
+            if 0 < nbytes < view.nbytes:
+                buf = view.cast("B")[:nbytes]
         return self._register(cast(Socket, self._reader(conn)).recv_from_into(buf), conn)
 
     def sendto(self, conn: Any, buf: Any, flags: int = 0, addr: Any = None) -> asyncio.Future[int]:
