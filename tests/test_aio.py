@@ -6,6 +6,7 @@ import array
 import asyncio
 import concurrent.futures
 import os
+import pathlib
 import secrets
 import signal
 import socket
@@ -763,6 +764,30 @@ def test_named_pipe_server_and_client() -> None:
         return answers
 
     assert run(main()) == [b"%d" % n for n in range(8)]
+
+
+def test_a_pipe_connection_to_a_path() -> None:
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        with tpio.PipeListener(f"tpio-test-{secrets.token_hex(8)}") as listener:
+            accepting = listener.accept()
+            transport, protocol = await loop.create_pipe_connection(Hear, pathlib.PureWindowsPath(listener.name))
+            with await accepting as connection:
+                transport.write(b"data")
+                assert await connection.read(100) == b"data"
+            assert await protocol.lost is None
+
+    run(main())
+
+
+@pytest.mark.parametrize("address", [rb"\\.\pipe\tpio", 7, None, pathlib])
+def test_a_pipe_connection_to_what_is_no_name_is_refused(address: Any) -> None:
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        with pytest.raises(TypeError):
+            await loop.create_pipe_connection(Hear, address)
+
+    run(main())
 
 
 def test_pipe_streams_serve_many_clients_and_close() -> None:

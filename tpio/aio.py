@@ -19,6 +19,7 @@ import asyncio
 import contextvars
 import errno
 import msvcrt
+import os
 import socket
 import threading
 from asyncio import sslproto, windows_utils
@@ -305,10 +306,13 @@ class Proactor:
 
         return self._register(self._handle(pipe)._connect_pipe(finish), pipe, urgent=True)
 
-    async def connect_pipe(self, address: str) -> windows_utils.PipeHandle:
-        """Waits while every instance is busy, without polling."""
+    async def connect_pipe(self, address: Any) -> windows_utils.PipeHandle:
+        """Waits while every instance is busy, without polling. address: a str or os.PathLike."""
+        name = os.fspath(address)
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a pipe is a str, not {type(name).__name__!r}")
         stop = _pipes._Waiting()
-        work = default_pool().submit(_pipes._open_client_handle, address, None, stop, default_pool())
+        work = default_pool().submit(_pipes._open_client_handle, name, None, stop, default_pool())
         try:
             handle = await asyncio.shield(asyncio.wrap_future(work))
         except asyncio.CancelledError:
