@@ -20,7 +20,7 @@ import pytest
 
 import support
 import tpio
-from tpio import _verbs, aio
+from tpio import _sockets, _verbs, aio
 from tpio._blocking import blocking_file_of
 
 
@@ -639,6 +639,57 @@ def test_reads_of_datagrams_that_are_refused_at_once_do_not_keep_the_loop_busy()
     run(main())
 
 
+def test_sendfile_of_more_than_one_call_can_send(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_sockets, "LARGEST_TRANSMIT", 10_007)
+    data = os.urandom(100_000)
+
+    async def main(file: Any) -> None:
+        loop = asyncio.get_running_loop()
+        left, right = connected()
+        with left, right:
+            sending = asyncio.ensure_future(loop.sock_sendfile(left, file, 3))
+            got = b""
+            while len(got) < len(data) - 3:
+                got += await loop.sock_recv(right, 65536)
+            assert await sending == len(data) - 3
+            assert got == data[3:]
+            assert file.tell() == len(data)
+
+    (tmp_path / "file").write_bytes(data)
+    submitted = tpio.default_pool().stats().submitted
+    with open(tmp_path / "file", "rb") as file:
+        run(main(file))
+    assert tpio.default_pool().stats().submitted - submitted >= 10  # parts
+
+
+def test_sendfile_in_parts_is_cancelled_and_keeps_no_handle(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_sockets, "LARGEST_TRANSMIT", 1 << 20)
+
+    async def main(file: Any) -> None:
+        loop = asyncio.get_running_loop()
+        left, right = connected()
+        with left, right:
+            sending = asyncio.ensure_future(loop.sock_sendfile(left, file))
+            assert await loop.sock_recv(right, 1)
+            sending.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await sending
+
+    path = tmp_path / "file"
+    with open(path, "w+b") as file:
+        file.truncate(16 << 20)
+        run(main(file))
+
+    def nobody_has_it_open() -> bool:
+        try:
+            os.unlink(path)
+        except PermissionError:
+            return False
+        return True
+
+    assert support.eventually(nobody_has_it_open)
+
+
 def test_a_protocol_that_has_closed_hears_of_nothing_that_came_behind() -> None:
     class Once(asyncio.Protocol):
         def __init__(self) -> None:
@@ -908,7 +959,7 @@ def test_transport_of_a_tpio_pipe_closes_with_a_read_pending() -> None:
 
 STANDARD = """
 import asyncio, sys
-from tpio import _verbs, aio
+from tpio import _sockets, _verbs, aio
 
 async def main():
     loop = asyncio.get_running_loop()
