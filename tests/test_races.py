@@ -198,6 +198,28 @@ def test_detach_against_close_and_submit():
         writer.close()
 
 
+def test_accepts_from_several_threads_of_one_connection_that_was_given_back():
+    """One gets it, and the others wait for the next."""
+    rounds, threads = 1000, 3
+
+    def accept():
+        futures = []
+        for _ in range(rounds):
+            if barrier.wait(WAIT) == 0:
+                listener._give_back(accepted)
+            barrier.wait(WAIT)
+            futures.append(listener.accept())
+            futures[-1].cancel()  # too late for one that was given a connection
+        return [end for future in futures if (end := end_of(future)) is not CancelledError]
+
+    barrier = threading.Barrier(threads)
+    with tpio.listen(("127.0.0.1", 0)) as listener:
+        client = tpio.open_connection(listener.getsockname()).result(WAIT)
+        with client, listener.accept().result(WAIT)[0] as connection:
+            accepted = (connection, client.getsockname())
+            assert [*itertools.chain(*at_once(*[accept] * threads))] == [accepted] * rounds
+
+
 def test_close_inside_a_callback_of_the_handle_does_not_wait_for_itself():
     for _ in range(20):
         reader, writer = tpio.pipe()

@@ -6,12 +6,13 @@ import operator
 import os
 import socket
 from concurrent.futures import CancelledError
-from typing import Any, cast, overload
+from typing import Any, TypeVar, cast, overload
 
 from . import _tpio
 from ._steps import Steps, steps, with_timeout
 from ._tpio import Future, Pool, SocketHandle, default_pool, pool_of
 
+T = TypeVar("T")
 Address = Any  # what the socket module takes and gives for the family; for AF_UNIX a path
 
 AF_UNIX = 1  # Windows has it since 10.1803, its Python does not
@@ -20,6 +21,14 @@ WSAEINVAL = 10022
 LARGEST_TRANSMIT = 0x7FFFF000  # TransmitFile sends at most 2 GiB in one call
 # A client that was gone before its connection could be accepted.
 GONE = {59, 64, 10053, 10054, 1236, 10057, 121, 10060}
+
+
+def take_one(kept: list[T]) -> T | None:
+    """The oldest of what was given back; None: there is none, or another thread was faster."""
+    try:
+        return kept.pop(0) if kept else None
+    except IndexError:
+        return None
 
 
 class Socket(SocketHandle):
@@ -98,8 +107,8 @@ class Socket(SocketHandle):
         receive = operator.index(receive)
         if receive < 0:
             raise ValueError("the number of bytes must not be negative")
-        if self._given_back:
-            return self._accept_given_back(receive)
+        if (kept := take_one(self._given_back)) is not None:
+            return self._accept_given_back(kept, receive)
         candidate = socket.socket(self.family, self.type, self.proto)
 
         def finish(future: Future[Any], error: int, count: int) -> Any:
@@ -142,8 +151,8 @@ class Socket(SocketHandle):
             self._given_back.append((connection, address, data[0] if data else b""))
         return True
 
-    def _accept_given_back(self, receive: int) -> Future[Any]:
-        connection, address, data = self._given_back.pop(0)
+    def _accept_given_back(self, kept: tuple[Socket, Address, bytes], receive: int) -> Future[Any]:
+        connection, address, data = kept
         if data:
             connection._put_back(data)
         if not receive:

@@ -31,7 +31,7 @@ from weakref import WeakSet
 from . import _files, _pipes, _sockets, _tpio, _transports, _verbs
 from ._blocking import BlockingFile, blocking_file_of
 from ._pipe_streams import PipeServer, open_pipe, serve_pipe
-from ._sockets import GONE, Socket
+from ._sockets import GONE, Socket, take_one
 from ._ssl_object import Disguise
 from ._subprocesses import SpawnedTransport, create_subprocess_exec
 from ._tls_context import Context
@@ -247,8 +247,8 @@ class Proactor:
     def accept(self, listener: socket.socket) -> asyncio.Future[tuple[socket.socket, Any]]:
         """A client that has gone before it was accepted is passed over: it does not stop the listener."""
         handle = cast(Socket, self._reader(listener))
-        if handle._given_back:
-            connection, address, _ = handle._given_back.pop(0)
+        if (kept := take_one(handle._given_back)) is not None:
+            connection, address, _ = kept
             return self._result((cast(socket.socket, connection), address))
         candidate = self._get_accept_socket(listener.family)
 

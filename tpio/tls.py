@@ -9,12 +9,11 @@ See docs/tls.md.
 
 from __future__ import annotations
 
-from collections import deque
 from concurrent.futures import CancelledError
 from typing import Any, Self
 
 from . import _tpio
-from ._sockets import Address, Socket, open_connection
+from ._sockets import Address, Socket, open_connection, take_one
 from ._sockets import listen as _listen
 from ._steps import Steps, steps, with_timeout
 from ._tls_context import Certificate, Context, Version, names
@@ -106,14 +105,14 @@ class TLSListener:
         self.listener = listener
         self.context = context
         self._timeout = _tpio.timeout_seconds(handshake_timeout)
-        self._given_back: deque[Any] = deque()
+        self._given_back: list[Any] = []
 
     def accept(self) -> Future[Any]:
         """The next connection with which TLS can be spoken: (TLSStream, address), of a pipe a TLSStream. A client that
         fails, or takes longer than the time limit, is passed over; have several accepts under way, so that nobody waits
         for a slow one."""
-        if self._given_back:
-            return _tpio.done_future_of(self._given_back.popleft())
+        if (kept := take_one(self._given_back)) is not None:
+            return _tpio.done_future_of(kept)
         future = self._accept()
         future._on_give_back = self._give_back
         return future
@@ -157,8 +156,7 @@ class TLSListener:
     def close(self) -> None:
         """Closes the listener; connections that were accepted stay."""
         self.listener.close()
-        while self._given_back:
-            given = self._given_back.popleft()
+        while (given := take_one(self._given_back)) is not None:
             (given[0] if isinstance(given, tuple) else given).close()
 
     def __enter__(self) -> Self:
