@@ -117,3 +117,12 @@ def is_synchronous(handle: int) -> bool:
     mode_information = 16
     assert query(handle, status, ctypes.byref(mode), ctypes.sizeof(mode), mode_information) == 0
     return bool(mode.value & 0x30)  # FILE_SYNCHRONOUS_IO_ALERT | FILE_SYNCHRONOUS_IO_NONALERT
+
+
+def granted_access(handle: int) -> int:
+    """What it may be used for: an access mask."""
+    query = ctypes.WinDLL("ntdll").NtQueryObject
+    query.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p]
+    basic_information, information = 0, (ctypes.c_ulong * 14)()  # attributes, granted access, ...
+    assert query(handle, basic_information, information, ctypes.sizeof(information), None) == 0
+    return information[1]

@@ -1,5 +1,6 @@
 """Anonymous pipes, alone and with real children."""
 
+import ctypes
 import os
 import threading
 
@@ -11,6 +12,7 @@ from ends import (
     cancel_and_wait,
     child,
     closing,
+    granted_access,
     is_synchronous,
     read_all,
     read_exactly,
@@ -227,6 +229,20 @@ def test_the_end_for_a_child_is_synchronous_and_inheritable_and_ours_is_neither(
 
 def test_without_inherit_no_end_can_be_inherited(ends):
     assert not any(os.get_handle_inheritable(end.fileno()) for end in ends)
+
+
+@pytest.mark.parametrize("inherit", ["read", "write"])
+def test_the_end_for_a_child_can_be_made_non_blocking(inherit):
+    """Wine sets the mode whatever the handle was opened for: there only the right to do so shows it."""
+    kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
+    kernel32.SetNamedPipeHandleState.argtypes = [ctypes.c_void_p] * 4
+    reader, writer = tpio.pipe(inherit=inherit)
+    with closing(reader, writer):
+        theirs = reader if inherit == "read" else writer
+        for mode in (1, 0):  # PIPE_NOWAIT, PIPE_WAIT
+            asked = kernel32.SetNamedPipeHandleState(theirs.fileno(), ctypes.byref(ctypes.c_ulong(mode)), None, None)
+            assert asked, ctypes.get_last_error()
+        assert granted_access(theirs.fileno()) & 0x0100  # FILE_WRITE_ATTRIBUTES
 
 
 def test_a_childs_output_comes_through_a_pipe():

@@ -25,6 +25,7 @@ from ._steps import CANCELLED, FAILED, FINISHED, timed_out
 from ._tpio import Future, PipeHandle, Pool, default_pool, pool_of
 
 GENERIC_READ, GENERIC_WRITE = 0x80000000, 0x40000000
+FILE_WRITE_ATTRIBUTES = 0x0100  # for SetNamedPipeHandleState, by which a program makes its input non-blocking
 # Both without FILE_CREATE_PIPE_INSTANCE: what a client needs, and what is not enough to pose as the server.
 CLIENT_ACCESS = 0x0012019B
 OPEN_EXISTING = 3
@@ -170,7 +171,7 @@ def pipe(*, inherit: Literal["read", "write"] | None = None, pool: Pool | None =
         flags = SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION
         client = _tpio.create_file(
             name,
-            GENERIC_WRITE if ours_reads else GENERIC_READ,
+            GENERIC_WRITE if ours_reads else GENERIC_READ | FILE_WRITE_ATTRIBUTES,
             0,
             OPEN_EXISTING,
             flags if inherit else flags | FILE_FLAG_OVERLAPPED,
