@@ -7,8 +7,8 @@ import random
 import pytest
 
 import tpio
-from ends import closing
-from support import WAIT
+from ends import closing, granted_access
+from support import WAIT, at_once, wine
 
 GIB = 1 << 30
 
@@ -222,6 +222,39 @@ def test_appends_in_flight_all_arrive(path):
         assert all(future.result(WAIT) == 100 for future in futures)
     data = path.read_bytes()
     assert sorted(data) == sorted(b"".join(bytes([65 + number]) * 100 for number in range(20)))
+
+
+def test_appenders_do_not_overwrite_each_other(path):
+    def append(file, letter):
+        futures = [file.write(bytes([letter]) * 100) for _ in range(200)]
+        assert all(future.result(WAIT) == 100 for future in futures)
+
+    with tpio.open(path, "ab") as one, tpio.open(path, "ab") as other:
+        if wine:  # looks where the end is, and then writes
+            for _ in range(200):
+                for file, letter in ((one, 65), (other, 66)):
+                    assert file.write(bytes([letter]) * 100).result(WAIT) == 100
+        else:
+            at_once(lambda: append(one, 65), lambda: append(one, 66), lambda: append(other, 67))
+    data = path.read_bytes()
+    parts = [data[place : place + 100] for place in range(0, len(data), 100)]
+    assert all(len(set(part)) == 1 for part in parts)
+    assert len(parts) == (400 if wine else 600)
+
+
+def test_a_file_that_is_appended_to_can_be_truncated_and_locked(path):
+    with tpio.open(contents(path, b"1234567890"), "ab") as file:
+        assert granted_access(file.fileno()) & 0x0002  # FILE_WRITE_DATA, without which Windows does neither; Wine does
+        file.truncate(4)
+        assert file.write(b"abc").result(WAIT) == 3
+        assert file.lock(0, 10).result(WAIT) is None
+        assert file.write(b"def").result(WAIT) == 3
+        file.unlock(0, 10)
+        file.flush()
+        assert file.size() == 10
+        with pytest.raises(PermissionError):
+            file.read(1, 0).result(WAIT)
+    assert path.read_bytes() == b"1234abcdef"
 
 
 def test_truncate_cuts_and_extends(path):

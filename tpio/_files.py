@@ -15,8 +15,6 @@ from ._steps import Steps, steps
 from ._tpio import FileHandle, Future, Pool
 
 GENERIC_READ, GENERIC_WRITE = 0x80000000, 0x40000000
-# FILE_GENERIC_WRITE without FILE_WRITE_DATA: the system itself then writes at the end, whoever else writes.
-APPEND_ONLY = 0x00120116 & ~0x0002
 CREATE_NEW, CREATE_ALWAYS, OPEN_EXISTING, OPEN_ALWAYS = 1, 2, 3, 4
 FILE_FLAG_OVERLAPPED = 0x40000000
 FILE_FLAG_NO_BUFFERING = 0x20000000
@@ -31,7 +29,7 @@ _MODES = {
     "xb": (GENERIC_WRITE, CREATE_NEW),
     "x+b": (GENERIC_READ | GENERIC_WRITE, CREATE_NEW),
     "xb+": (GENERIC_READ | GENERIC_WRITE, CREATE_NEW),
-    "ab": (APPEND_ONLY, OPEN_ALWAYS),
+    "ab": (GENERIC_WRITE, OPEN_ALWAYS),
 }
 _SHARES = {"r": 1, "w": 2, "d": 4}
 
@@ -153,7 +151,8 @@ def open(
     except BaseException:
         _tpio.close_handle(handle)
         raise
-    file._appends = access == APPEND_ONLY
+    # Each write says so. FILE_APPEND_DATA without FILE_WRITE_DATA would do it too, but could neither lock nor truncate.
+    file._appends = mode == "ab"
     if flags & FILE_FLAG_NO_BUFFERING:
         file.alignment = _tpio.sector_size(handle)
     return file
