@@ -1061,6 +1061,95 @@ def test_a_cancel_when_an_ordinary_pipe_has_been_read_but_the_read_has_not_ended
         run(main(file, writer))
 
 
+def test_a_write_to_an_ordinary_pipe_that_has_begun_goes_on_after_an_abort(tmp_path: Any) -> None:
+    """The file is closed by then, and the number of its handle another file's. Windows would wait there for the write."""
+    data = os.urandom(300_000)
+
+    def open_others() -> list[Any]:
+        return [open(tmp_path / str(number), "wb", buffering=0) for number in range(8)]
+
+    async def main(file: Any, reader: Any) -> None:
+        transport, protocol = await asyncio.get_running_loop().connect_write_pipe(Hear, file)
+        transport.write(data)
+        begin = await asyncio.to_thread(reader.read, 1)
+        transport.abort()
+        assert await protocol.lost is None
+        assert file.closed
+        others = open_others()
+        rest = await asyncio.to_thread(lambda: b"".join(iter(lambda: reader.read(65536), b"")))
+        assert begin + rest == data
+        for other in others:
+            assert os.fstat(other.fileno()).st_size == 0
+            other.close()
+
+    read, write = os.pipe()
+    with open(read, "rb", buffering=0) as reader, open(write, "wb", buffering=0) as file:
+        run(main(file, reader))
+
+
+def test_a_read_of_an_ordinary_pipe_is_asked_for_while_another_waits() -> None:
+    """Windows answers no question about a file that has I/O under way, such as whether it is overlapped."""
+
+    async def main(file: Any, writer: Any) -> None:
+        proactor = asyncio.get_running_loop()._proactor  # type: ignore[attr-defined]
+        first = proactor.recv(file, 5)
+        assert await asyncio.to_thread(support.eventually, lambda: blocking_file_of(file)._thread)
+        second = proactor.recv(file, 5)
+        writer.write(b"12345")
+        assert await first == b"12345"
+        writer.write(b"67890")
+        assert await second == b"67890"
+
+    read, write = os.pipe()
+    with open(read, "rb", buffering=0) as file, open(write, "wb", buffering=0) as writer:
+        run(main(file, writer))
+
+
+def test_nobody_has_a_file_that_is_not_overlapped_when_its_transport_has_ended(tmp_path: Any) -> None:
+    def opened(mode: str) -> Any:
+        return open(path, mode)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(100):
+            writing, writer = await loop.connect_write_pipe(Hear, opened("wb"))
+            writing.write(b"data")
+            writing.close()
+            assert await writer.lost is None
+            _, reader = await loop.connect_read_pipe(Hear, opened("rb"))
+            assert await reader.lost is None
+            assert reader.data == b"data"
+            os.unlink(path)
+
+    path = tmp_path / "file"
+    run(main())
+
+
+def test_an_ordinary_pipe_for_which_there_is_no_thread() -> None:
+    """Every read and write is told so, not only the first."""
+    program = """
+import atexit
+import os
+
+def after_tpio():
+    for operation in [lambda: blocking._recv(1), lambda: blocking._send(b"x")] * 2:
+        try:
+            operation()
+        except RuntimeError as error:
+            print(error)
+
+atexit.register(after_tpio)
+from tpio._blocking import blocking_file_of
+
+read, write = os.pipe()
+file = open(read, "rb", buffering=0)
+blocking = blocking_file_of(file)
+"""
+    ended = support.python(program)
+    assert ended.stdout.splitlines() == ["tpio has ended: the interpreter is shutting down"] * 4
+    assert ended.returncode == 0
+
+
 def test_a_loop_ends_with_a_read_of_an_ordinary_pipe_pending() -> None:
     read, write = os.pipe()
     with open(read, "rb", buffering=0) as file, open(write, "wb", buffering=0) as writer:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 from weakref import ReferenceType, ref
 
 from ._sockets import Socket
@@ -20,8 +21,9 @@ _bound: dict[int, tuple[ReferenceType[Any], int, Handle]] = {}
 _lock = threading.RLock()  # a finalizer that runs inside may drop another object
 
 
-def handle_of(obj: Any) -> Handle:
-    """The tpio object for obj: itself, or its binding."""
+def handle_of(obj: Any, stand_in: Callable[[Any, int], Any] = lambda obj, number: None) -> Handle:
+    """The tpio object for obj: itself, or its binding. stand_in(obj, its fileno()): asked before anything is bound, for what
+    is to be taken instead."""
     if isinstance(obj, Handle):
         return obj
     if isinstance(obj, int):
@@ -34,6 +36,8 @@ def handle_of(obj: Any) -> Handle:
     handle = _known(obj, number)
     if handle is not None:
         return handle
+    if (instead := stand_in(obj, number)) is not None:
+        return cast(Handle, instead)
     with _lock:
         handle = _known(obj, number)
         if handle is not None:

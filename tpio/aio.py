@@ -29,7 +29,7 @@ from typing import Any, TypeVar, cast
 from weakref import WeakSet
 
 from . import _files, _pipes, _sockets, _tpio, _transports, _verbs
-from ._blocking import BlockingFile, blocking_file_of
+from ._blocking import BlockingFile, blocking_file_of, known_blocking_file
 from ._pipe_streams import PipeServer, open_pipe, serve_pipe
 from ._sockets import GONE, Socket, take_one
 from ._ssl_object import Disguise
@@ -173,7 +173,9 @@ class Proactor:
         """A Handle, or what stands in for one where overlapped I/O is not possible."""
         self._check_closed()
         try:
-            return handle_of(obj)
+            # A file that is known not to be overlapped is not asked again: the system answers when the file's I/O under way
+            # has ended.
+            return handle_of(obj, known_blocking_file)
         except _tpio.BindError as error:
             if not error.synchronous:
                 raise
