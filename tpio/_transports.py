@@ -157,7 +157,7 @@ class SocketTransport(_Reading, _Writing, _standard._ProactorSocketTransport):  
         except OSError:
             # The very last step turns Nagle's algorithm off: of a client that has gone, which reading will tell. The server
             # would take it for the end of its listener.
-            if getattr(self, "_paused", True):
+            if getattr(self, "_paused", True):  # it was an earlier step
                 raise
 
 
