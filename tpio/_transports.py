@@ -205,8 +205,11 @@ class DatagramTransport(_Ending, _standard._ProactorDatagramTransport):  # type:
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        if self._address is not None and self._extra.get("peername") is None:
+        peer = self._extra.get("peername")
+        if peer is None:
             self._receiver, self._address = self._address, None
+        elif self._address is None:  # a socket that the program has connected
+            self._address = peer
 
     def sendto(self, data: Any, addr: Any = None) -> None:
         if self._receiver is not None:

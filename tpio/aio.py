@@ -227,8 +227,6 @@ class Proactor:
         return self._register(cast(Socket, self._reader(conn)).recv_from_into(buf), conn)
 
     def sendto(self, conn: Any, buf: Any, flags: int = 0, addr: Any = None) -> asyncio.Future[int]:
-        if addr is None:
-            return self.send(conn, buf, flags)
         handle = cast(Socket, self._handle(conn))
         try:
             sending = handle._send_to(conn.family, buf, addr)
