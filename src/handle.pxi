@@ -360,6 +360,8 @@ cdef class Handle:
         try:
             if partly:
                 result, rest = taken[0][:size], (taken[0][size:], taken[1])
+                if with_sender:
+                    result = (result, taken[1])
                 self.keep_first(rest)
             elif len(taken[0]) > size:
                 raise truncated(WSAEMSGSIZE, taken[0][:size], taken[1])
