@@ -96,15 +96,17 @@ static struct {
     int depth; /* so near to the allocation, in calls */
 } faults__frail[8];
 static int faults__frail_count;
+static uintptr_t faults__interpreter; /* where what runs Python's code begins: spared is what it allocates itself */
 
 enum { FAULTS__DEPTH = 24 };
 
-/* Where the function begins that the address is in; 0: nobody knows. */
-static uintptr_t faults__beginning(uintptr_t address)
+/* Where the function begins that the address is in, and its module; 0: nobody knows. */
+static uintptr_t faults__beginning(uintptr_t address, DWORD64 *module)
 {
     DWORD64 base;
     RUNTIME_FUNCTION *function = RtlLookupFunctionEntry(address, &base, NULL);
 
+    *module = base;
     if (function == NULL)
         return 0;
 #ifdef _M_AMD64
@@ -124,9 +126,17 @@ static BOOL faults__in_frail(void)
 {
     void *frames[FAULTS__DEPTH];
     int i, j, count = RtlCaptureStackBackTrace(1, FAULTS__DEPTH, frames, NULL);
+    BOOL hooks = TRUE, ours = FALSE; /* we are between it and the interpreter */
+    DWORD64 module, us;
 
+    faults__beginning((uintptr_t)&faults__in_frail, &us);
     for (i = 0; i < count; i++) {
-        uintptr_t beginning = faults__beginning((uintptr_t)frames[i]);
+        uintptr_t beginning = faults__beginning((uintptr_t)frames[i], &module);
+
+        hooks = hooks && module == us; /* the nearest of us */
+        ours = ours || (!hooks && module == us);
+        if (!ours && beginning != 0 && beginning == faults__interpreter)
+            return TRUE;
 
         for (j = 0; j < faults__frail_count; j++)
             if (i < faults__frail[j].depth && beginning == faults__frail[j].beginning)
@@ -173,12 +183,21 @@ __declspec(dllexport) void tpio_faults_wrap(int domain, faults__allocator *alloc
 /* Allocations inside that function, of python3xx.dll, do not fail, if so many calls at most are between it and them. */
 __declspec(dllexport) void tpio_faults_spare_python(const void *function, int depth)
 {
-    uintptr_t beginning = faults__beginning((uintptr_t)function);
+    DWORD64 module;
+    uintptr_t beginning = faults__beginning((uintptr_t)function, &module);
 
     if (beginning == 0 || faults__frail_count == (int)(sizeof faults__frail / sizeof *faults__frail))
         return;
     faults__frail[faults__frail_count].beginning = beginning;
     faults__frail[faults__frail_count++].depth = depth;
+}
+
+/* What that function, of python3xx.dll, allocates itself, without us in between, does not fail. */
+__declspec(dllexport) void tpio_faults_spare_interpreter(const void *function)
+{
+    DWORD64 module;
+
+    faults__interpreter = faults__beginning((uintptr_t)function, &module);
 }
 
 /* From now on Python's allocations on this thread, or on all others, are counted, and the n-th fails; 0: none. */

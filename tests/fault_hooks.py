@@ -7,6 +7,7 @@ import ctypes
 from collections.abc import Iterator
 from typing import Self
 
+import support
 import tpio
 
 hooks = ctypes.CDLL(tpio._tpio.__file__)
@@ -58,6 +59,9 @@ class NoMemory(Faults):
 # are. A function with a closure that is not made makes Python crash later; a lock whose __exit__ gets no tuple for its
 # arguments stays locked for good.
 FRAIL = {"PyFunction_NewWithQualName": 24, "_PyObject_MakeTpCall": 8}
+# Without a GIL Python does not survive it at all when a pure Python call gets no memory (3.13: a loop of
+# contextlib.ExitStack().callback(f) is enough). There only what is allocated inside of tpio can fail.
+INTERPRETER = "_PyEval_EvalFrameDefault"
 
 
 class Allocator(ctypes.Structure):
@@ -76,6 +80,8 @@ def wrapped_allocators() -> Iterator[None]:
         for name, depth in FRAIL.items():
             hooks.tpio_faults_spare_python(ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p), depth)
             _spared.append(name)
+        if not support.gil:
+            hooks.tpio_faults_spare_interpreter(ctypes.cast(getattr(ctypes.pythonapi, INTERPRETER), ctypes.c_void_p))
     before = []
     for number, domain in enumerate((1, 2)):
         allocator = Allocator()
