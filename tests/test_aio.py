@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import asyncio
 import concurrent.futures
+import contextlib
 import os
 import pathlib
 import secrets
@@ -664,30 +665,32 @@ def test_sendfile_of_more_than_one_call_can_send(tmp_path: Any, monkeypatch: pyt
 
 def test_sendfile_in_parts_is_cancelled_and_keeps_no_handle(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_sockets, "LARGEST_TRANSMIT", 1 << 20)
+    path = tmp_path / "file"
+    left, right = connected()
 
     async def main(file: Any) -> None:
         loop = asyncio.get_running_loop()
-        left, right = connected()
-        with left, right:
-            sending = asyncio.ensure_future(loop.sock_sendfile(left, file))
-            assert await loop.sock_recv(right, 1)
-            sending.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await sending
-
-    path = tmp_path / "file"
-    with open(path, "w+b") as file:
-        file.truncate(16 << 20)
-        run(main(file))
+        sending = asyncio.ensure_future(loop.sock_sendfile(left, file))
+        assert await loop.sock_recv(right, 1)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
 
     def nobody_has_it_open() -> bool:
         try:
             os.unlink(path)
         except PermissionError:
+            if support.wine:  # loses a cancel that comes while it moves a part: it ends with that
+                with contextlib.suppress(BlockingIOError):
+                    right.recv(1 << 20)
             return False
         return True
 
-    assert support.eventually(nobody_has_it_open)
+    with left, right:
+        with open(path, "w+b") as file:
+            file.truncate(16 << 20)
+            run(main(file))
+        assert support.eventually(nobody_has_it_open)
 
 
 def test_a_protocol_that_has_closed_hears_of_nothing_that_came_behind() -> None:
