@@ -146,6 +146,10 @@ class Flight:
         read.add_done_callback(lambda _: threading.Event().wait(1000))  # not done yet: it must not block this thread
         self.kept += [reader, writer, writer.write(b"x")]
 
+    def stuck_callback_of_a_timer(self):
+        """The exit cancels it, and the callback is not the main thread's."""
+        self.tpio.sleep(1000).add_done_callback(lambda _: threading.Event().wait(1000))
+
     def storm(self):
         """Callbacks that begin the next operation, for ever."""
         reader, writer = self.tpio.pipe()
@@ -458,7 +462,8 @@ MODULES = {
     function.__name__: function
     for function in (imported_once, imported_twice, reloaded, beside_a_subinterpreter, after_a_subinterpreter)
 }
-RARE = ["stuck_function", "stuck_callback"]  # for them the exit waits as long as it waits for anything
+# For them the exit waits as long as it waits for anything.
+RARE = ["stuck_function", "stuck_callback", "stuck_callback_of_a_timer"]
 FLIGHT = [name for name in vars(Flight) if not name.startswith("_") and name not in RARE]
 WAITING = {
     function.__name__: function

@@ -83,6 +83,29 @@ def test_exits_with_operations_pending_and_threads_blocked():
     assert side_by_side(run, cases) == [(code, complaint, True, True) for _, code, complaint in cases]
 
 
+# ---- a callback that never returns, of what the exit cancels ---------------------------------------------------------
+
+STUCK = """if True:
+    import threading
+    import tpio
+
+    def wait(future):
+        if not future.cancelled():
+            print("it was not cancelled")
+        threading.Event().wait()
+
+    future = {future}
+    future.add_done_callback(wait)
+"""
+
+
+@pytest.mark.once
+def test_exits_while_a_callback_of_what_the_exit_cancels_never_returns():
+    futures = ["tpio.sleep(1000)", "(ends := tpio.pipe())[0].read(1)", "tpio.listen(('127.0.0.1', 0)).accept()"]
+    done = side_by_side(lambda future: end_of("-c", STUCK.format(future=future)), futures)
+    assert [(code, stdout, stderr) for code, stdout, stderr, _ in done] == [(0, "", "")] * len(futures)
+
+
 # ---- daemon threads that are stopped for good, wherever they are --------------------------------------------------------
 
 DAEMON_LOOPS = """if True:
