@@ -8,6 +8,7 @@ from __future__ import annotations
 import _winapi
 import concurrent.futures
 import contextlib
+import ctypes
 import gc
 import sys
 import threading
@@ -179,7 +180,9 @@ def test_a_callback_of_what_a_close_cancels_may_want_the_lock_of_who_closes(kind
 
 def test_a_callback_of_what_a_close_cancels_may_wait_for_what_it_cancels_later():
     pool, ended = tpio.Pool(), []
-    event = _winapi.CreateEventW(0, True, False, None)
+    kernel32 = ctypes.WinDLL("kernel32")
+    kernel32.CreateEventW.restype = ctypes.c_void_p
+    event = kernel32.CreateEventW(None, True, False, None)
     later = tpio.wait(event, pool=pool)
     _winapi.CloseHandle(event)  # tpio has its own
     cancelled_by_a_close("timer", pool, lambda _: ended.append(concurrent.futures.wait([later], WAIT).done == {later}))
@@ -209,7 +212,9 @@ def test_no_function_runs_after_a_shutdown_that_waited():
             def submits(pool=pool, over=over, late=late):
                 with contextlib.suppress(RuntimeError):
                     while True:
-                        pool.submit(lambda: late.append(over.is_set()))
+                        pool.submit(lambda: late.append(over.is_set())).result(
+                            WAIT
+                        )  # one at a time, or all take their turn
 
             with support.thread(submits), support.thread(submits):
                 assert eventually(lambda late=late: late)
