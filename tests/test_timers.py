@@ -380,3 +380,13 @@ def test_misuse_of_a_timer_is_refused(pool):
         with pytest.raises(TypeError):
             tpio.Timer(print, delay, pool=pool)
     assert pool.stats().submitted == 0
+
+
+def test_a_timer_is_not_active_when_its_pool_has_been_closed():
+    for period in (None, 1000):
+        pool = tpio.Pool()
+        timer = tpio.Timer(int, 1000, period=period, pool=pool)
+        assert timer.active
+        pool.close()
+        assert not timer.active
+        assert timer.cancel() is False

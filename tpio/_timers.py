@@ -49,8 +49,8 @@ class Timer:
         """Stops the timer; may be called anywhere, also in the callback. True: it will not call any more because of this
         (a call that is under way goes on); False: it had ended already."""
         with self._lock:
+            was_active, self._callback = self.active, None
             pending, self._sleep = self._sleep, None
-            was_active, self._callback = self._callback is not None, None
         if pending is not None:
             pending.cancel()
         return was_active
@@ -58,7 +58,10 @@ class Timer:
     @property
     def active(self) -> bool:
         """Will it call (again)?"""
-        return self._callback is not None
+        sleep = (
+            self._sleep
+        )  # the close of its pool has cancelled it, of which _fire hears a moment later, on another thread
+        return self._callback is not None and not (sleep is not None and sleep.cancelled())
 
     def _fire(self, slept: Future[None]) -> None:
         over = slept.cancelled() or slept.exception() is not None  # with its pool, or for lack of memory
