@@ -37,6 +37,14 @@ static void look_at_pools(void)
     }
 }
 
+static void close_pool(account *account)
+{
+    sim_lock();
+    account->closing = true;
+    sim_unlock();
+    tpio_pool_close(account->pool);
+}
+
 static void act_pool(void)
 {
     account *account = &accounts[sim_random(POOLS)];
@@ -45,7 +53,7 @@ static void act_pool(void)
     switch (sim_random(6)) {
     case 0:
         if (sim_chance(3))
-            tpio_pool_close(account->pool);
+            close_pool(account);
         break;
     case 1:
         tpio_pool_cancel_work(account->pool);
@@ -246,7 +254,7 @@ static void run_main(void *argument)
         wait_until(nobody_acts);
     }
     for (int i = 0; i < POOLS; i++)
-        tpio_pool_close(accounts[i].pool);
+        close_pool(&accounts[i]);
     for (int i = 0; i < POOLS; i++) {
         if (!tpio_pool_drain(accounts[i].pool, INFINITE))
             sim_broken("an endless drain has ended");

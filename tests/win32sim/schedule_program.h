@@ -13,6 +13,7 @@
 
 typedef struct account {
     tpio_pool *pool;
+    bool closing;        /* somebody closes it, or is about to */
     uint64_t closing_at; /* when we knew that it is being closed */
     long submitted, completed, cancelled, failed;
     bool pumped; /* has operations that only a pump counts */

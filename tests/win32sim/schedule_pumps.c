@@ -70,7 +70,7 @@ static bool is_left_alone(const pumping *pumping)
     return !pumping->pump.cancelled && from->cancels + to->cancels == pumping->cancels &&
            from->cancelling + to->cancelling == 0 &&
            tpio_handle_file(from->handle) != INVALID_HANDLE_VALUE && tpio_handle_file(to->handle) != INVALID_HANDLE_VALUE &&
-           !tpio_pool_closing(accounts[from->account].pool) && !tpio_pool_closing(accounts[to->account].pool);
+           !accounts[from->account].closing && !accounts[to->account].closing; /* the pools themselves may be gone */
 }
 
 static tpio_tail_fn on_pumped(tpio_pump *pump)
