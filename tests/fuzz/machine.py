@@ -141,6 +141,8 @@ class Machine(RuleBasedStateMachine):
         chosen = dice.pick(methods)
         args, named = calls.arguments_for(chosen, dice)
         name = chosen[0]
+        if name in ("result", "exception") and not args:
+            args = [0]  # without a timeout it waits for ever, as it should
         is_socket = isinstance(on, tpio.Socket)
         result = self._call(f"{type(on).__name__}.{name}", getattr(on, name), *args, **named)
         if name == "detach" and result is not None:
