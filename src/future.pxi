@@ -171,15 +171,16 @@ cdef class FutureBase:
         if self.position >= 0 and (kind != WRITE or error != 0):  # moved less than it had reserved?
             InterlockedCompareExchange64(&handle.position, self.position + (self.moved if kind == WRITE else count),
                                          self.position + self.size)
-        if error == ERROR_OPERATION_ABORTED and not self.was_asked_to_end() and self.is_of_a_connection():
-            return self.go_on(handle.receive_again(self))
-        if error == ERROR_OPERATION_ABORTED and self.was_asked_to_end():
-            if kind == CUSTOM:
-                try:
-                    self.extra(self, error, count)  # may have something to put away
-                except OSError:
-                    pass
-            return _CANCEL
+        if error == ERROR_OPERATION_ABORTED:
+            if self.was_asked_to_end():
+                if kind == CUSTOM:
+                    try:
+                        self.extra(self, error, count)  # may have something to put away
+                    except OSError:
+                        pass
+                return _CANCEL
+            if count == 0 and self.is_of_a_connection():
+                return self.go_on(handle.receive_again(self))
         if kind == CUSTOM:
             try:
                 return self.extra(self, error, count)

@@ -25,6 +25,14 @@ ALLOW, ALL_ACCESS_OF_A_FILE = 0, 0x1F01FF
 PROTECTED = 0x1000
 
 
+def taken(text):
+    """What a pointer from the system points to, which is given back."""
+    try:
+        return ctypes.wstring_at(text.value)
+    finally:
+        kernel32.LocalFree(text)
+
+
 def descriptor(handle):
     """The security descriptor of a handle's object, as SDDL."""
     advapi32.GetSecurityInfo.argtypes = [
@@ -51,10 +59,7 @@ def descriptor(handle):
     try:
         if not convert(found, 1, OWNER | DACL, ctypes.byref(text), None):
             raise ctypes.WinError(ctypes.get_last_error())
-        try:
-            return ctypes.wstring_at(text.value)
-        finally:
-            kernel32.LocalFree(text)
+        return taken(text)
     finally:
         kernel32.LocalFree(found)
 
@@ -69,10 +74,7 @@ def sid_of(name):
     succeeds(advapi32.ConvertStringSidToSidW(name, ctypes.byref(found)))
     try:
         succeeds(advapi32.ConvertSidToStringSidW(found, ctypes.byref(text)))
-        try:
-            return ctypes.wstring_at(text.value)
-        finally:
-            kernel32.LocalFree(text)
+        return taken(text)
     finally:
         kernel32.LocalFree(found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from asyncio import proactor_events
 from contextlib import suppress
@@ -183,7 +184,6 @@ class BlindWritePipeTransport(_Writing):
     """A file that is written on threads: a read, to see when the reader goes, would keep the writes from the file."""
 
 
-WSAEINVAL = 10022
 # What is said of one datagram, and with it is gone: ERROR_PORT_UNREACHABLE, WSAEMSGSIZE, WSAENETRESET, WSAECONNRESET.
 _OF_ONE_DATAGRAM = {1234, 10040, 10052, 10054}
 _PAUSE = 1.0  # seconds until a read that the system has refused is tried again
@@ -251,7 +251,7 @@ class DatagramTransport(_Ending, _standard._ProactorDatagramTransport):  # type:
         try:
             self._sock.getsockname()
         except OSError as error:
-            if error.winerror == WSAEINVAL:
+            if error.winerror == errno.WSAEINVAL:
                 with suppress(OSError):  # the read says it again
                     self._sock.bind(("", 0) if self._sock.family == socket.AF_INET else ("::", 0))
                     self._extra["sockname"] = self._sock.getsockname()

@@ -52,7 +52,6 @@ __all__ = [
 T = TypeVar("T")
 
 ERROR_INVALID_HANDLE = 6
-WSAEINVAL = 10022  # what the system says of an address that is none, such as the name of a host
 PATIENCE = 1.0  # seconds for an operation that is being cancelled
 
 # By handle, for all loops: a cancelled read or accept that has not ended yet. The next one waits for what it brings.
@@ -230,8 +229,8 @@ class Proactor:
         handle = cast(Socket, self._handle(conn))
         try:
             sending = handle._send_to(conn.family, buf, addr)
-        except _tpio.NotNumericError:
-            return self._failure(_tpio.winerror(WSAEINVAL))
+        except _tpio.NotNumericError:  # the name of a host, say: what the system would say of it
+            return self._failure(_tpio.winerror(errno.WSAEINVAL))
         return self._register(sending, conn)
 
     # ---- connections
@@ -293,8 +292,8 @@ class Proactor:
 
         try:
             connecting = handle._connect(conn.family, address, finish)
-        except _tpio.NotNumericError:
-            return self._failure(_tpio.winerror(WSAEINVAL))
+        except _tpio.NotNumericError:  # the name of a host, say: what the system would say of it
+            return self._failure(_tpio.winerror(errno.WSAEINVAL))
         return self._register(connecting, conn)
 
     # ---- pipes
