@@ -60,6 +60,7 @@ cdef extern from "tpio_core.h" nogil:
         TPIO_IOCTL
         TPIO_LOCK
         TPIO_WATCH
+        TPIO_POLL
     tpio_status tpio_op_classify(tpio_verb verb, DWORD error, int skip)
     tpio_status tpio_op_cancel(tpio_op *op)
 
@@ -115,6 +116,13 @@ cdef extern from "tpio_core.h" nogil:
                            void *output, DWORD output_size)
     tpio_status tpio_lock(tpio_op *op, tpio_handle *handle, uint64_t offset, uint64_t length, BOOL exclusive)
     tpio_status tpio_watch(tpio_op *op, tpio_handle *handle, void *buffer, DWORD size, DWORD filter, BOOL recursive)
+    enum:
+        TPIO_POLL_LOCAL_CLOSE
+        TPIO_POLL_READABLE
+        TPIO_POLL_WRITABLE
+    tpio_status tpio_poll_handle(tpio_op *op, tpio_handle *handle, unsigned long events)
+    tpio_status tpio_poll(tpio_op *op, tpio_pool *pool, HANDLE base, unsigned long events)
+    DWORD tpio_socket_base(SOCKET socket, HANDLE *base)
     int tpio_socket_accepted(SOCKET socket, SOCKET listener)
     int tpio_socket_connected(SOCKET socket)
 

@@ -95,6 +95,7 @@ DWORD tpio_handle_bind(tpio_pool *pool, HANDLE file, unsigned flags, tpio_handle
     handle->flags = flags;
     handle->owned = (flags & TPIO_OWNS) != 0;
     handle->pool = pool;
+    handle->counter = flags & TPIO__DEVICE ? &pool->device_count : &pool->handle_count;
     handle->io = CreateThreadpoolIo(file, tpio__op_io_callback, handle, &pool->environ_);
     if (handle->io == NULL) {
         error = GetLastError();
@@ -109,7 +110,7 @@ DWORD tpio_handle_bind(tpio_pool *pool, HANDLE file, unsigned flags, tpio_handle
     if (notification & FILE_SKIP_COMPLETION_PORT_ON_SUCCESS)
         handle->flags |= TPIO_SKIP;
 
-    InterlockedIncrement(&pool->handle_count); /* before anybody can close it and count it out */
+    InterlockedIncrement(handle->counter); /* before anybody can close it and count it out */
     AcquireSRWLockExclusive(&pool->lock);
     handle->next = pool->handles;
     if (handle->next != NULL)
@@ -218,7 +219,7 @@ static void handle__free(tpio_handle *handle)
     else
         pool->handles = handle->next;
     ReleaseSRWLockExclusive(&pool->lock);
-    InterlockedDecrement(&pool->handle_count);
+    InterlockedDecrement(handle->counter);
     /* Every callback has left the system's count before it left ours, so this does not block, not even here in the
      * last callback. FALSE: callbacks that are queued must run; there are none. */
     WaitForThreadpoolIoCallbacks(handle->io, FALSE);

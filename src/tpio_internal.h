@@ -15,7 +15,7 @@ struct tpio_pool {
     volatile LONG refs;    /* the creator, each live object, each thread's record */
     volatile LONG live;    /* open handles and pending timers, work and waits: what a drain waits for */
     volatile LONG closing;
-    volatile LONG handle_count, thread_count;
+    volatile LONG handle_count, device_count, thread_count;
     volatile LONG64 submitted, completed, cancelled, failed; /* pending is derived */
     PTP_POOL pool;
     TP_CALLBACK_ENVIRON environ_;
@@ -38,6 +38,10 @@ struct tpio_pool {
         tpio_op *waiting;
         tpio_op *ended, *last;
     } waits;
+    struct {
+        tpio_device *devices;
+        tpio_device *free; /* those that have room */
+    } polls;
 };
 
 struct tpio_handle {
@@ -50,6 +54,7 @@ struct tpio_handle {
     PTP_IO io;
     unsigned flags;
     tpio_pool *pool;
+    volatile LONG *counter; /* the pool's that it is counted in */
     tpio_handle *next, *previous; /* in pool->handles */
 };
 
@@ -65,12 +70,15 @@ void tpio__extension_get(tpio_verb verb, void *function, size_t size); /* after 
 /* tpio_op.c: every operation begins and ends here. */
 void tpio__op_begin(tpio_op *op, tpio_pool *pool, tpio_verb verb);
 void tpio__op_end(tpio_op *op, DWORD error, DWORD bytes);
+tpio_status tpio__op_submit(tpio_op *op, tpio_handle *handle, tpio_verb verb, uint64_t offset);
 void tpio__op_complete(tpio_op *op, tpio_tail_fn *tail); /* hands it back; *tail is to be called at the very end */
 void tpio__tail(tpio_tail_fn tail);
 void CALLBACK tpio__op_io_callback(PTP_CALLBACK_INSTANCE instance, PVOID context, PVOID overlapped, ULONG result,
                                    ULONG_PTR bytes, PTP_IO io);
 
-/* tpio_handle.c: the gate. enter fails once the handle is closing. */
+/* tpio_handle.c: a flag of tpio_handle_bind beside the public ones: a device of tpio_poll.c, not counted as a handle. */
+#define TPIO__DEVICE 0x100u
+/* The gate. enter fails once the handle is closing. */
 BOOL tpio__handle_enter(tpio_handle *handle, LONG64 what);
 void tpio__handle_leave(tpio_handle *handle, LONG64 what);
 #define TPIO_USER ((LONG64)1 << 32) /* a thread that is inside a Win32 call with this handle */
@@ -97,5 +105,13 @@ DWORD tpio__waits_create(tpio_pool *pool);
 void tpio__waits_destroy(tpio_pool *pool);
 void tpio__waits_abort(tpio_pool *pool);
 tpio_status tpio__wait_cancel(tpio_op *op);
+
+/* tpio_poll.c. */
+#define TPIO__AFD_POLL 0x00012024 /* IOCTL_AFD_POLL */
+#ifndef TPIO__DEVICE_POLLS
+#define TPIO__DEVICE_POLLS 32 /* as wepoll and mio have it; the simulation has fewer */
+#endif
+DWORD tpio__poll_end(tpio_op *op, DWORD error); /* gives its room on the device back; the events that have happened */
+void tpio__polls_free(tpio_pool *pool); /* with the pool's memory; the devices have been closed with the pool */
 
 #endif

@@ -1,7 +1,7 @@
 /* tpio_op.c: the life of an operation.
  *
  *     verb        fills in the arguments                          tpio_read, ...
- *     submit      expects a completion, makes the Win32 call      op__submit, op__call
+ *     submit      expects a completion, makes the Win32 call      tpio__op_submit, op__call
  *     classify    decides whether the completion will come        tpio_op_classify
  *     complete    on a pool thread                                tpio__op_io_callback
  *
@@ -53,7 +53,7 @@ void tpio__op_end(tpio_op *op, DWORD error, DWORD bytes)
     tpio_pool *pool = op->pool;
 
     op->error = error;
-    op->bytes = bytes;
+    op->bytes = op->verb == TPIO_POLL ? tpio__poll_end(op, error) : bytes;
     if (error == ERROR_SUCCESS || error == ERROR_MORE_DATA)
         InterlockedIncrement64(&pool->completed);
     else if (error == ERROR_OPERATION_ABORTED)
@@ -168,6 +168,11 @@ static DWORD op__call(tpio_op *op)
                                a->ioctl.output_size, NULL, overlapped)
                    ? 0
                    : GetLastError();
+    case TPIO_POLL:
+        return DeviceIoControl(file, TPIO__AFD_POLL, &a->poll.info, sizeof a->poll.info, &a->poll.info,
+                               sizeof a->poll.info, NULL, overlapped)
+                   ? 0
+                   : GetLastError();
     case TPIO_LOCK:
         return LockFileEx(file, a->lock.flags, 0, a->lock.low, a->lock.high, overlapped) ? 0 : GetLastError();
     case TPIO_WATCH:
@@ -195,7 +200,7 @@ static DWORD op__prepare(const tpio_op *op, uint64_t offset)
     return tpio__extension_find(op->verb, (SOCKET)op->handle->file);
 }
 
-static tpio_status op__submit(tpio_op *op, tpio_handle *handle, tpio_verb verb, uint64_t offset)
+tpio_status tpio__op_submit(tpio_op *op, tpio_handle *handle, tpio_verb verb, uint64_t offset)
 {
     int skip = (handle->flags & TPIO_SKIP) != 0;
     DWORD error;
@@ -259,7 +264,8 @@ tpio_status tpio_op_cancel(tpio_op *op)
     default:
         break;
     }
-    if (!tpio__handle_enter(op->handle, TPIO_USER))
+    /* No handle: a poll that ended because there was no device for it. */
+    if (op->handle == NULL || !tpio__handle_enter(op->handle, TPIO_USER))
         return TPIO_CLOSED;
     /* It may fail with ERROR_NOT_FOUND: the completion is on its way. Either way the completion tells. */
     CancelIoEx(op->handle->file, &op->overlapped);
@@ -274,7 +280,7 @@ static tpio_status op__file(tpio_op *op, tpio_handle *handle, tpio_verb verb, vo
 {
     op->args.file.buffer = buffer;
     op->args.file.size = size;
-    return op__submit(op, handle, verb, offset);
+    return tpio__op_submit(op, handle, verb, offset);
 }
 
 tpio_status tpio_read(tpio_op *op, tpio_handle *handle, void *buffer, DWORD size, uint64_t offset)
@@ -297,7 +303,7 @@ static tpio_status op__message(tpio_op *op, tpio_handle *handle, tpio_verb verb,
     op->args.message.flags = flags;
     op->args.message.name = name;
     op->args.message.name_size = name_size;
-    return op__submit(op, handle, verb, 0);
+    return tpio__op_submit(op, handle, verb, 0);
 }
 
 tpio_status tpio_recv(tpio_op *op, tpio_handle *handle, void *buffer, DWORD size, DWORD flags)
@@ -332,7 +338,7 @@ static tpio_status op__list(tpio_op *op, tpio_handle *handle, tpio_verb verb, WS
     op->args.message.list = list;
     op->args.message.count = count;
     op->args.message.flags = flags;
-    return op__submit(op, handle, verb, 0);
+    return tpio__op_submit(op, handle, verb, 0);
 }
 
 tpio_status tpio_recv_list(tpio_op *op, tpio_handle *handle, WSABUF *list, DWORD count, DWORD flags)
@@ -347,7 +353,7 @@ tpio_status tpio_send_list(tpio_op *op, tpio_handle *handle, WSABUF *list, DWORD
 
 tpio_status tpio_connect_pipe(tpio_op *op, tpio_handle *handle)
 {
-    return op__submit(op, handle, TPIO_CONNECT_PIPE, 0);
+    return tpio__op_submit(op, handle, TPIO_CONNECT_PIPE, 0);
 }
 
 tpio_status tpio_accept(tpio_op *op, tpio_handle *handle, SOCKET socket, void *buffer, DWORD data_size)
@@ -355,19 +361,19 @@ tpio_status tpio_accept(tpio_op *op, tpio_handle *handle, SOCKET socket, void *b
     op->args.accept.socket = socket;
     op->args.accept.buffer = buffer;
     op->args.accept.data_size = data_size;
-    return op__submit(op, handle, TPIO_ACCEPT, 0);
+    return tpio__op_submit(op, handle, TPIO_ACCEPT, 0);
 }
 
 tpio_status tpio_disconnect(tpio_op *op, tpio_handle *handle)
 {
-    return op__submit(op, handle, TPIO_DISCONNECT, 0);
+    return tpio__op_submit(op, handle, TPIO_DISCONNECT, 0);
 }
 
 tpio_status tpio_transmit(tpio_op *op, tpio_handle *handle, HANDLE file, DWORD size, uint64_t offset)
 {
     op->args.transmit.file = file;
     op->args.transmit.size = size;
-    return op__submit(op, handle, TPIO_TRANSMIT, offset);
+    return tpio__op_submit(op, handle, TPIO_TRANSMIT, offset);
 }
 
 tpio_status tpio_ioctl(tpio_op *op, tpio_handle *handle, DWORD code, const void *input, DWORD input_size, void *output,
@@ -378,7 +384,7 @@ tpio_status tpio_ioctl(tpio_op *op, tpio_handle *handle, DWORD code, const void 
     op->args.ioctl.input_size = input_size;
     op->args.ioctl.output = output;
     op->args.ioctl.output_size = output_size;
-    return op__submit(op, handle, TPIO_IOCTL, 0);
+    return tpio__op_submit(op, handle, TPIO_IOCTL, 0);
 }
 
 tpio_status tpio_lock(tpio_op *op, tpio_handle *handle, uint64_t offset, uint64_t length, BOOL exclusive)
@@ -386,7 +392,7 @@ tpio_status tpio_lock(tpio_op *op, tpio_handle *handle, uint64_t offset, uint64_
     op->args.lock.flags = exclusive ? LOCKFILE_EXCLUSIVE_LOCK : 0;
     op->args.lock.low = (DWORD)length;
     op->args.lock.high = (DWORD)(length >> 32);
-    return op__submit(op, handle, TPIO_LOCK, offset);
+    return tpio__op_submit(op, handle, TPIO_LOCK, offset);
 }
 
 tpio_status tpio_watch(tpio_op *op, tpio_handle *handle, void *buffer, DWORD size, DWORD filter, BOOL recursive)
@@ -395,5 +401,5 @@ tpio_status tpio_watch(tpio_op *op, tpio_handle *handle, void *buffer, DWORD siz
     op->args.watch.size = size;
     op->args.watch.filter = filter;
     op->args.watch.recursive = recursive;
-    return op__submit(op, handle, TPIO_WATCH, 0);
+    return tpio__op_submit(op, handle, TPIO_WATCH, 0);
 }

@@ -70,8 +70,10 @@ void tpio_pool_ref(tpio_pool *pool)
 
 void tpio_pool_unref(tpio_pool *pool)
 {
-    if (InterlockedDecrement(&pool->refs) == 0)
-        free(pool);
+    if (InterlockedDecrement(&pool->refs) != 0)
+        return;
+    tpio__polls_free(pool);
+    free(pool);
 }
 
 BOOL tpio__pool_enter(tpio_pool *pool)

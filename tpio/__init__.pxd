@@ -88,6 +88,20 @@ cdef extern from "tpio.h" nogil:
                            DWORD output_size)
     tpio_status tpio_lock(tpio_op *op, tpio_handle *handle, uint64_t offset, uint64_t length, BOOL exclusive)
     tpio_status tpio_watch(tpio_op *op, tpio_handle *handle, void *buffer, DWORD size, DWORD filter, BOOL recursive)
+    enum:
+        TPIO_POLL_RECEIVE
+        TPIO_POLL_EXPEDITED
+        TPIO_POLL_SEND
+        TPIO_POLL_DISCONNECT
+        TPIO_POLL_ABORT
+        TPIO_POLL_LOCAL_CLOSE
+        TPIO_POLL_ACCEPT
+        TPIO_POLL_CONNECT_FAIL
+        TPIO_POLL_READABLE
+        TPIO_POLL_WRITABLE
+    tpio_status tpio_poll_handle(tpio_op *op, tpio_handle *handle, unsigned long events)
+    tpio_status tpio_poll(tpio_op *op, tpio_pool *pool, HANDLE base, unsigned long events)
+    DWORD tpio_socket_base(SOCKET socket, HANDLE *base)
     int tpio_socket_accepted(SOCKET socket, SOCKET listener)
     int tpio_socket_connected(SOCKET socket)
     tpio_status tpio_sleep(tpio_op *op, tpio_pool *pool, int64_t nanoseconds, DWORD window)

@@ -9,7 +9,21 @@
 
 #define MOST_HANDLES 256
 #define MOST_BUFFERS 4
+#define AFD_POLL 0x00012024
+#define POLL_RECEIVE 1
+#define POLL_SEND 4
+#define POLL_DISCONNECT 8
+#define POLL_LOCAL_CLOSE 0x20
+#define POLL_NONSENSE 0xBAD0000 /* where the number of sockets says that there are no events */
 
+typedef struct poll_info {
+    int64_t timeout;
+    DWORD count, exclusive;
+    HANDLE socket;
+    DWORD events, status;
+} poll_info;
+
+typedef struct sim_object sim_object;
 typedef enum kind { FILE_OBJECT, EVENT_OBJECT, SEMAPHORE_OBJECT, STRANGER } kind;
 
 typedef struct request {
@@ -30,6 +44,10 @@ typedef struct request {
     bool winsock;   /* reports errors in its own words */
     struct sockaddr *name;
     int *name_size;
+    sim_object *polled; /* a poll: of which socket */
+    poll_info *poll;
+    DWORD asked, found; /* events */
+    bool socket_closed; /* the socket's last handle, under the poll: it ends soon */
 } request;
 
 typedef struct message {
@@ -43,6 +61,7 @@ struct sim_object {
     unsigned flags;
     int refs, handles;
     bool skip;
+    bool device; /* of \Device\Afd */
     bool unlingering; /* a socket that can be closed at once */
     int signals; /* of an event: 0 or 1; of a semaphore: its count, and a wait takes one */
     PTP_IO io;
@@ -168,6 +187,23 @@ HANDLE sim_file_open(unsigned flags)
     return handle;
 }
 
+HANDLE CreateFileW(LPCWSTR name, DWORD access, DWORD share, void *security, DWORD disposition, DWORD flags, HANDLE like)
+{
+    HANDLE handle;
+
+    (void)access, (void)share, (void)security, (void)disposition, (void)like;
+    sim_call("CreateFileW");
+    if (wcscmp(name, L"\\\\.\\GLOBALROOT\\Device\\Afd\\Tpio") != 0 || !(flags & FILE_FLAG_OVERLAPPED))
+        sim_broken("CreateFileW, but not of the sockets' device");
+    if (sim_fault(ERROR_NO_SYSTEM_RESOURCES))
+        return INVALID_HANDLE_VALUE;
+    handle = sim_file_open(0);
+    sim_lock();
+    sim_lookup(handle, "CreateFileW")->device = true;
+    sim_unlock();
+    return handle;
+}
+
 HANDLE CreateEventW(void *security, BOOL manual, BOOL set, LPCWSTR name)
 {
     (void)security, (void)manual, (void)set, (void)name; /* TRUE, FALSE, NULL: as it is wanted here */
@@ -231,6 +267,7 @@ void sim_pipe_open(HANDLE *server, HANDLE *client, bool message)
 }
 
 static void hang_up(sim_object *object);
+static void polls_look(sim_object *socket, bool closed);
 
 BOOL CloseHandle(HANDLE handle)
 {
@@ -249,8 +286,10 @@ BOOL CloseHandle(HANDLE handle)
         sim_broken("handle %p is closed while a wait is set on it", handle);
     handles[i].object = NULL;
     object->refs--;
-    if (--object->handles == 0 && !(object->flags & SIM_HELD))
+    if (--object->handles == 0 && !(object->flags & SIM_HELD)) {
         hang_up(object);
+        polls_look(object, true);
+    }
     if (sim_chance(2))
         new_handle(new_object(STRANGER, 0)); /* somebody opens something at this very moment */
     sim_unlock();
@@ -386,6 +425,12 @@ static void transfer(const request *one, DWORD error, DWORD bytes)
             sim_touch_read(one->buffers[i].at, part);
         left -= part;
     }
+    if (one->poll != NULL && error == 0) {
+        bool known = one->found != 0;
+
+        sim_touch_word(&one->poll->count, known);
+        sim_touch_word(&one->poll->events, known ? one->found : POLL_NONSENSE);
+    }
     if (one->name != NULL && error == 0) {
         sim_touch_fill(one->name, sizeof *one->name);
         sim_touch_word(one->name_size, sizeof *one->name);
@@ -416,6 +461,44 @@ static DWORD random_bytes(const request *one)
     return one->whole || sim_chance(2) ? one->size : sim_random(one->size + 1);
 }
 
+#define BROKEN_PIPE (SIM_HELD << 8)
+
+/* ---- polls: a request about another object ---------------------------------------------------------------------- */
+
+static bool behaves(const sim_object *object)
+{
+    return object->peer != NULL || (object->flags & BROKEN_PIPE);
+}
+
+static DWORD poll_events(const sim_object *socket)
+{
+    return (socket->messages != NULL ? POLL_RECEIVE : 0) | (socket->peer != NULL ? POLL_SEND : 0) |
+           (socket->flags & BROKEN_PIPE ? POLL_DISCONNECT : 0);
+}
+
+/* Some of the events; 0: the system reports no socket, as when another poll has displaced this one. */
+static DWORD random_events(const request *one)
+{
+    return one->socket_closed ? POLL_LOCAL_CLOSE : sim_chance(8) ? 0 : one->asked & ~(DWORD)POLL_LOCAL_CLOSE & sim_random(0x200);
+}
+
+/* A socket has changed: what polls wait for it? */
+static void polls_look(sim_object *socket, bool closed)
+{
+    request *next;
+
+    for (sim_object *file = objects; file != NULL; file = file->all)
+        for (request *one = file->requests; one != NULL; one = next) {
+            next = one->next;
+            if (one->polled != socket)
+                continue;
+            one->socket_closed = closed;
+            one->found = closed ? POLL_LOCAL_CLOSE : poll_events(socket) & one->asked;
+            if (behaves(socket) && one->found != 0)
+                end_request(file, one, 0, sizeof *one->poll);
+        }
+}
+
 static void end_somehow(sim_object *file, request *one)
 {
     static const DWORD errors[] = {ERROR_BROKEN_PIPE, ERROR_NETNAME_DELETED, ERROR_NO_DATA};
@@ -426,7 +509,10 @@ static void end_somehow(sim_object *file, request *one)
         end_request(file, one, errors[sim_random(3)], 0);
     else if ((file->flags & SIM_MESSAGE) && one->reads && sim_chance(3))
         end_request(file, one, ERROR_MORE_DATA, one->size);
-    else
+    else if (one->poll != NULL) {
+        one->found = random_events(one);
+        end_request(file, one, 0, one->size);
+    } else
         end_request(file, one, 0, random_bytes(one));
 }
 
@@ -448,7 +534,8 @@ bool sim_kernel_outside(bool quiet)
         if (object->peer != NULL)
             continue; /* ends by what is written */
         for (request *one = object->requests; one != NULL; one = one->next)
-            if ((!one->patient || one->cancelled) && sim_random(++candidates) == 0) {
+            if ((!one->patient || one->cancelled || one->socket_closed) && (one->polled == NULL || !behaves(one->polled)) &&
+                sim_random(++candidates) == 0) {
                 chosen = one;
                 file = object;
             }
@@ -478,11 +565,10 @@ static void hang_up(sim_object *object)
         end_request(object->peer, one, ERROR_BROKEN_PIPE, 0);
     }
     object->peer->peer = NULL;
-    object->peer->flags |= SIM_HELD << 8; /* broken */
+    object->peer->flags |= BROKEN_PIPE;
+    polls_look(object->peer, false);
     object->peer = NULL;
 }
-
-#define BROKEN_PIPE (SIM_HELD << 8)
 
 /* One end of a pipe that behaves: an error or success at once, or ERROR_IO_PENDING. */
 static DWORD pipe_call(sim_object *file, const request *new, DWORD *bytes)
@@ -518,6 +604,7 @@ static DWORD pipe_call(sim_object *file, const request *new, DWORD *bytes)
         while (*at != NULL)
             at = &(*at)->next;
         *at = last;
+        polls_look(file->peer, false);
     }
     return 0;
 }
@@ -542,6 +629,25 @@ static DWORD chance_call(const sim_object *file, const request *new, DWORD *byte
     return 0;
 }
 
+static DWORD poll_call(const sim_object *file, request *new, DWORD *bytes)
+{
+    DWORD error, pending = 0;
+
+    for (const request *one = file->requests; one != NULL; one = one->next)
+        pending++;
+    if (file->device && pending >= TPIO__DEVICE_POLLS)
+        sim_broken("more polls than %d on one device", TPIO__DEVICE_POLLS);
+    if (behaves(new->polled)) {
+        new->found = poll_events(new->polled) & new->asked;
+        error = new->found != 0 ? 0 : ERROR_IO_PENDING;
+    } else {
+        error = chance_call(file, new, bytes);
+        new->found = random_events(new);
+    }
+    *bytes = new->size;
+    return error;
+}
+
 /* Every overlapped call. late: what the system's own code, on the caller's thread, writes when the call has succeeded at
  * once, which may be after the completion has been delivered. */
 static BOOL io_call(const char *name, HANDLE handle, OVERLAPPED *overlapped, request new, DWORD *late)
@@ -564,6 +670,7 @@ static BOOL io_call(const char *name, HANDLE handle, OVERLAPPED *overlapped, req
     new.submitted = *overlapped;
     sim_release(overlapped);
     error = file->flags & SIM_SYNCHRONOUS ? ERROR_INVALID_PARAMETER
+            : new.poll != NULL ? poll_call(file, &new, &bytes)
             : file->peer != NULL || (file->flags & BROKEN_PIPE) ? pipe_call(file, &new, &bytes)
                                                                 : chance_call(file, &new, &bytes);
     sim_trace("    handle %p, request %p: %u", handle, (void *)overlapped, error);
@@ -624,8 +731,20 @@ BOOL DeviceIoControl(HANDLE file, DWORD code, void *input, DWORD input_size, voi
 {
     request new = {.reads = true};
 
-    (void)code, (void)bytes;
+    (void)bytes;
     sim_touch_read(input, input_size);
+    if (code == AFD_POLL) {
+        poll_info *info = input;
+
+        if (input != output || input_size != sizeof *info || output_size != sizeof *info || info->timeout != INT64_MAX ||
+            info->count != 1 || info->exclusive || !(info->events & POLL_LOCAL_CLOSE))
+            sim_broken("a poll that asks for something else");
+        sim_lock();
+        new = (request){.poll = info, .asked = info->events, .size = sizeof *info, .whole = true};
+        new.polled = sim_lookup(info->socket, "IOCTL_AFD_POLL");
+        sim_unlock();
+        return io_call("DeviceIoControl", file, overlapped, new, NULL);
+    }
     add_buffer(&new, output, output_size);
     return io_call("DeviceIoControl", file, overlapped, new, NULL);
 }
@@ -730,13 +849,18 @@ int WSAIoctl(SOCKET socket, DWORD code, void *input, DWORD input_size, void *out
     const GUID *wanted = input;
     void *found;
 
-    (void)code, (void)input_size, (void)overlapped, (void)routine;
+    (void)input_size, (void)overlapped, (void)routine;
     sim_call("WSAIoctl");
     sim_lock();
     sim_lookup((HANDLE)socket, "WSAIoctl");
     sim_unlock();
     if (sim_fault(WSAENOBUFS))
         return -1;
+    if (code != SIO_GET_EXTENSION_FUNCTION_POINTER) { /* a base handle, which is the socket; or a provider hides it */
+        memcpy(output, &socket, output_size);
+        *bytes = output_size;
+        return sim_chance(2) ? 0 : (sim_result(WSAEOPNOTSUPP), -1);
+    }
     found = wanted->Data1 == accept.Data1       ? (void *)accept_ex
             : wanted->Data1 == connect.Data1    ? (void *)connect_ex
             : wanted->Data1 == disconnect.Data1 ? (void *)disconnect_ex

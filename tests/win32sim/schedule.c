@@ -85,19 +85,33 @@ static void act_rest(void)
     sim_unlock();
 }
 
-void act(void)
+bool act_begin(void)
 {
     sim_thread *self = sim_self();
+    bool may;
 
     sim_lock();
-    if (over || self->depth == 3) { /* in a completion, in an action, in a completion ... */
-        sim_unlock();
-        return;
-    }
-    acting += self->depth++ == 0;
+    may = !over && self->depth != 3; /* in a completion, in an action, in a completion ... */
+    if (may)
+        acting += self->depth++ == 0;
     sim_unlock();
+    return may;
+}
+
+void act_end(void)
+{
+    sim_lock();
+    acting -= --sim_self()->depth == 0;
+    sim_release(&waiting);
+    sim_unlock();
+}
+
+void act(void)
+{
+    if (!act_begin())
+        return;
     look_at_pools();
-    switch (sim_random(options.pumps ? 23 : 20)) {
+    switch (sim_random(options.pumps ? 25 : 22)) {
     case 0:
     case 1:
     case 2:
@@ -134,18 +148,19 @@ void act(void)
         break;
     case 20:
     case 21:
-        act_pump();
+        act_poll();
         break;
     case 22:
+    case 23:
+        act_pump();
+        break;
+    case 24:
         act_cancel_pump();
         break;
     default:
         act_submit();
     }
-    sim_lock();
-    acting -= --self->depth == 0;
-    sim_release(&waiting);
-    sim_unlock();
+    act_end();
 }
 
 void tail_act(void)

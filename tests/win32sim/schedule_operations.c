@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define EVENTS 3      /* the first an event that stays set, the others semaphores */
+#define SOCKETS 2     /* that are bound nowhere, to be polled */
 #define REMEMBERED 12 /* operations that somebody may want to cancel */
 #define LATE 100      /* ms */
 #ifdef SIM_FREE
@@ -27,6 +28,8 @@ typedef struct operation {
     DWORD window;
     int event; /* waits: which; -1: a short-lived one */
     bool endless; /* waits: without a timeout */
+    HANDLE socket; /* polls through a device: of which; NULL: through its own handle */
+    ULONG events;
 } operation;
 
 /* What a submitter knows of an operation that may be gone. */
@@ -35,6 +38,7 @@ typedef struct ticket {
 } ticket;
 
 static HANDLE events[EVENTS];
+static HANDLE sockets[SOCKETS];
 static long releases[EVENTS], satisfied[EVENTS]; /* of the semaphores */
 static struct {
     operation *op; /* forgotten when it completes */
@@ -88,9 +92,11 @@ static void check_result(const operation *op)
         sim_broken("a wait without a timeout timed out");
     if (error == ERROR_PIPE_CONNECTED)
         sim_broken("a client that was faster is reported as an error");
+    if (op->verb == TPIO_POLL && (error != 0 ? bytes != 0 : (bytes & ~(op->events | TPIO_POLL_LOCAL_CLOSE)) != 0))
+        sim_broken("events %x of a poll for %x, error %u", bytes, op->events, error);
     if (error != 0 && error != ERROR_MORE_DATA && !(error == WSAEMSGSIZE && reads))
         return;
-    if (bytes > op->size && op->verb != TPIO_ACCEPT)
+    if (bytes > op->size && op->verb != TPIO_ACCEPT && op->verb != TPIO_POLL)
         sim_broken("more bytes than the buffer holds");
     for (DWORD i = 0; reads && i < op->size; i++)
         if ((unsigned char)op->buffer[i] != (i < bytes ? SIM_FILL : UNTOUCHED))
@@ -158,24 +164,79 @@ static void check_closed(const operation *op)
     bool closed;
 
     sim_lock();
-    closed = (op->slot->binding == op->binding && before_callback(op->slot->closed_at)) ||
+    closed = (op->slot != NULL && op->slot->binding == op->binding && before_callback(op->slot->closed_at)) ||
              before_callback(accounts[op->account].closing_at);
     sim_unlock();
     if (closed && error != 0 && error != ERROR_MORE_DATA && error != ERROR_OPERATION_ABORTED)
         sim_broken("an operation of a closed handle or pool failed with %u", error);
 }
+
+static ULONG random_interest(void)
+{
+    static const ULONG interests[] = {TPIO_POLL_READABLE, TPIO_POLL_WRITABLE, TPIO_POLL_READABLE | TPIO_POLL_WRITABLE};
+
+    return interests[sim_random(3)];
+}
+
+/* The way of a loop: the interest has changed, or the socket is still of interest, and the same operation is submitted
+ * anew from its completion. Not while somebody cancels it. FALSE: it is over. */
+static bool poll_again(operation *op)
+{
+    int account = op->account;
+    tpio_status status;
+    bool mine;
+
+    check_result(op);
+    sim_lock();
+    forget(op);
+    mine = op->refs == 1;
+    if (mine) {
+        count(op);
+        op->ended = false;
+        accounts[account].submitted++;
+        unfinished++;
+    }
+    sim_unlock();
+    if (!mine)
+        return false;
+    sim_acquire(op);
+    op->events = random_interest();
+    status = tpio_poll(&op->op, accounts[account].pool, op->socket, op->events);
+    if (status == TPIO_PENDING)
+        return true;
+    if (status == TPIO_DONE)
+        check_result(op);
+    sim_lock();
+    if (status == TPIO_DONE) {
+        count(op);
+    } else {
+        unfinished--;
+        accounts[account].submitted--;
+    }
+    sim_unlock();
+    op_unref(op);
+    return true;
+}
+
 static tpio_tail_fn on_complete(tpio_op *ended)
 {
     operation *op = (operation *)ended;
     tpio_thread *thread = tpio_thread_current();
+    bool again;
 
     if (sim_self()->locks != 0)
         sim_broken("complete is called with a lock held");
     if (options.faults == 0 && op->verb < TPIO_TIMER && /* else the record may be younger */
         (thread->depth <= 0 || thread->pool != accounts[op->account].pool))
         sim_broken("complete is called on a thread that is not the pool's");
-    if (op->slot != NULL)
+    if (op->verb < TPIO_TIMER)
         check_closed(op);
+    if (op->socket != NULL && sim_chance(3) && act_begin()) {
+        again = poll_again(op);
+        act_end();
+        if (again)
+            return NULL;
+    }
     if (sim_chance(2))
         return tpio_queue_put(&queue, ended) ? tail_deliver : NULL;
     op_ended(op);
@@ -237,7 +298,8 @@ static void op_submitted(operation *op, const ticket *ticket, tpio_status status
 void act_submit(void)
 {
     static const tpio_verb messages[] = {TPIO_RECV,   TPIO_SEND,    TPIO_RECV_FROM,  TPIO_SEND_TO,
-                                         TPIO_ACCEPT, TPIO_CONNECT, TPIO_DISCONNECT, TPIO_TRANSMIT};
+                                         TPIO_ACCEPT, TPIO_CONNECT, TPIO_DISCONNECT, TPIO_TRANSMIT,
+                                         TPIO_POLL};
     static const tpio_verb files[] = {TPIO_READ,  TPIO_READ, TPIO_WRITE, TPIO_CONNECT_PIPE,
                                       TPIO_IOCTL, TPIO_LOCK, TPIO_WATCH};
     slot *slot = slot_take();
@@ -285,6 +347,10 @@ void act_submit(void)
         break;
     case TPIO_DISCONNECT:
         status = tpio_disconnect(&op->op, slot->handle);
+        break;
+    case TPIO_POLL:
+        op->events = random_interest();
+        status = tpio_poll_handle(&op->op, slot->handle, op->events);
         break;
     case TPIO_TRANSMIT:
         status = tpio_transmit(&op->op, slot->handle, NULL, 0, 0);
@@ -344,6 +410,25 @@ void act_wait(void)
     if (sim_chance(2))
         sim_event_set(event);
     CloseHandle(event); /* tpio has a duplicate */
+}
+
+/* Of a socket that is bound nowhere, through a device of the pool's. */
+void act_poll(void)
+{
+    int account = (int)sim_random(POOLS);
+    bool mine = sim_chance(3);
+    HANDLE socket = mine ? sim_file_open(0) : sockets[sim_random(SOCKETS)], base;
+    ticket ticket;
+    operation *op;
+
+    if (tpio_socket_base((SOCKET)socket, &base) == 0 && base != socket)
+        sim_broken("another base handle");
+    op = op_begin(account, NULL, TPIO_POLL, &ticket);
+    op->events = random_interest();
+    op->socket = mine ? NULL : socket; /* one that is closed is not polled again */
+    op_submitted(op, &ticket, tpio_poll(&op->op, accounts[account].pool, socket, op->events));
+    if (mine)
+        CloseHandle(socket); /* under the poll */
 }
 
 void act_signal(void)
@@ -415,10 +500,14 @@ void events_open(void)
 {
     for (int i = 0; i < EVENTS; i++)
         events[i] = i == 0 ? sim_event_open() : sim_semaphore_open();
+    for (int i = 0; i < SOCKETS; i++)
+        sockets[i] = sim_file_open(0);
 }
 
 void events_close(void)
 {
+    for (int i = 0; i < SOCKETS; i++)
+        CloseHandle(sockets[i]);
     for (int i = 0; i < EVENTS; i++) {
         if (i != 0 && releases[i] != satisfied[i] + sim_semaphore_count(events[i]))
             sim_broken("a semaphore was released %ld times, %ld waits succeeded, %d are left", releases[i],

@@ -38,6 +38,8 @@ extern account accounts[POOLS];
 extern int unfinished; /* operations and pumps; under sim_lock */
 void act(void);        /* any of the actions, from a thread of the program or from a completion */
 void tail_act(void);
+bool act_begin(void); /* FALSE: nothing may be begun any more */
+void act_end(void);
 
 /* schedule_handles.c */
 slot *slot_take(void); /* NULL: there is none where it looked */
@@ -52,6 +54,7 @@ void act_submit(void);
 void act_sleep(void);
 void act_work(void);
 void act_wait(void);
+void act_poll(void);
 void act_signal(void);
 void act_cancel_op(void);
 void operations_reset(void);

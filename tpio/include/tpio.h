@@ -84,6 +84,9 @@ typedef struct tpio_api {
                          DWORD output_size);
     tpio_status (*lock)(tpio_op *op, tpio_handle *handle, uint64_t offset, uint64_t length, BOOL exclusive);
     tpio_status (*watch)(tpio_op *op, tpio_handle *handle, void *buffer, DWORD size, DWORD filter, BOOL recursive);
+    tpio_status (*poll_handle)(tpio_op *op, tpio_handle *handle, ULONG events);
+    tpio_status (*poll)(tpio_op *op, tpio_pool *pool, HANDLE base, ULONG events);
+    DWORD (*socket_base)(SOCKET socket, HANDLE *base);
     int (*socket_accepted)(SOCKET socket, SOCKET listener);
     int (*socket_connected)(SOCKET socket);
     tpio_status (*sleep)(tpio_op *op, tpio_pool *pool, int64_t nanoseconds, DWORD window);
@@ -147,6 +150,9 @@ static inline int tpio_import(void)
 #define tpio_ioctl tpio_api_->ioctl
 #define tpio_lock tpio_api_->lock
 #define tpio_watch tpio_api_->watch
+#define tpio_poll_handle tpio_api_->poll_handle
+#define tpio_poll tpio_api_->poll
+#define tpio_socket_base tpio_api_->socket_base
 #define tpio_socket_accepted tpio_api_->socket_accepted
 #define tpio_socket_connected tpio_api_->socket_connected
 #define tpio_sleep tpio_api_->sleep

@@ -34,6 +34,7 @@
 typedef struct tpio_pool tpio_pool;
 typedef struct tpio_handle tpio_handle;
 typedef struct tpio_op tpio_op;
+typedef struct tpio_device tpio_device;
 
 /* What is left to do after a completion, once the core has let go of everything: the place for code that blocks. Called
  * once for all operations that completed together, on the same thread. NULL: nothing. Operations whose complete is another
@@ -61,6 +62,7 @@ typedef enum tpio_verb {
     TPIO_IOCTL,        /* DeviceIoControl */
     TPIO_LOCK,         /* LockFileEx */
     TPIO_WATCH,        /* ReadDirectoryChangesW */
+    TPIO_POLL,         /* tpio_poll.c: DeviceIoControl, IOCTL_AFD_POLL */
     TPIO_TIMER,        /* tpio_timer.c */
     TPIO_WORK,         /* tpio_work.c */
     TPIO_WAIT          /* tpio_wait.c */
@@ -80,6 +82,15 @@ typedef struct tpio_message_args {
     struct sockaddr *name;
     int name_size; /* in and out */
 } tpio_message_args;
+
+/* A question of readiness about one socket, as the system takes and answers it. */
+typedef struct tpio_poll_info {
+    int64_t timeout;
+    ULONG count, exclusive;
+    HANDLE socket;
+    ULONG events;
+    LONG status; /* an NTSTATUS; why a connect failed */
+} tpio_poll_info;
 
 /* What kind of call and where its buffers are. Filled in by the verbs below; the caller owns what is pointed to. */
 typedef union tpio_args {
@@ -112,6 +123,10 @@ typedef union tpio_args {
         DWORD size;
     } watch;
     struct {
+        tpio_device *device; /* NULL: the socket's own handle */
+        tpio_poll_info info;
+    } poll;
+    struct {
         int64_t due, latest; /* in ticks of QueryPerformanceCounter; the heap is ordered by latest */
         size_t slot;         /* place in the heap */
     } timer;
@@ -133,9 +148,9 @@ struct tpio_op {
     void *user;                /* the caller's */
     tpio_op *next;             /* the caller's between completion and the next submit (a queue of completions) */
     tpio_pool *pool;
-    tpio_handle *handle;       /* NULL for timers, work and waits */
+    tpio_handle *handle;       /* NULL for timers, work and waits; of a poll perhaps a device of the pool's */
     DWORD error;               /* result: 0 or a Win32 error code */
-    DWORD bytes;               /* result: bytes moved */
+    DWORD bytes;               /* result: bytes moved; of a poll the events */
     tpio_verb verb;
     tpio_args args;
 };
@@ -254,6 +269,41 @@ tpio_status tpio_watch(tpio_op *op, tpio_handle *handle, void *buffer, DWORD siz
 /* After an accept or a connect has completed: makes getpeername, shutdown and the rest work. A winsock error code. */
 int tpio_socket_accepted(SOCKET socket, SOCKET listener);
 int tpio_socket_connected(SOCKET socket);
+
+/* ---- readiness of sockets ---------------------------------------------------------------------------------------
+ * A poll completes when one of the events has happened or is the case already (level-triggered, once), and takes nothing
+ * away. op->error is 0 then and op->bytes the events, any of those asked for or TPIO_POLL_LOCAL_CLOSE, which is always asked
+ * for: the socket was closed, and its value may be another's by now. 0 events: nothing is known, poll again. Any other
+ * error is the poll's own: ERROR_OPERATION_ABORTED when it was cancelled, as ever. A refused or reset connection is an
+ * event; getsockopt(SO_ERROR) has its error. Any number of polls of one socket may be pending.
+ *
+ * Datagram sockets can be polled. Sockets of AF_UNIX and pipes: not by this.
+ */
+enum {
+    TPIO_POLL_RECEIVE = 0x001, /* data (or, of a datagram socket, a datagram) */
+    TPIO_POLL_EXPEDITED = 0x002,
+    TPIO_POLL_SEND = 0x004,
+    TPIO_POLL_DISCONNECT = 0x008, /* the peer sends no more; not implied by RECEIVE */
+    TPIO_POLL_ABORT = 0x010,      /* the connection was reset */
+    TPIO_POLL_LOCAL_CLOSE = 0x020,
+    TPIO_POLL_ACCEPT = 0x080,
+    TPIO_POLL_CONNECT_FAIL = 0x100,
+    /* What a reader and a writer wait for: the call would not block, if only because it fails. */
+    TPIO_POLL_READABLE = TPIO_POLL_RECEIVE | TPIO_POLL_DISCONNECT | TPIO_POLL_ABORT | TPIO_POLL_ACCEPT | TPIO_POLL_CONNECT_FAIL,
+    TPIO_POLL_WRITABLE = TPIO_POLL_SEND | TPIO_POLL_ABORT | TPIO_POLL_CONNECT_FAIL
+};
+
+/* A socket that is bound to a pool, through its own handle. Ends with the handle's close, as any operation does. */
+tpio_status tpio_poll_handle(tpio_op *op, tpio_handle *handle, ULONG events);
+
+/* Any socket of this process, also one that is bound to another completion port or to none. base: of tpio_socket_base.
+ * The caller keeps the pool alive over a tpio_op_cancel: there is no handle of its own. The first poll of a pool, and each
+ * that finds 32 pending on every device, opens a device, and may fail for that (TPIO_DONE). */
+tpio_status tpio_poll(tpio_op *op, tpio_pool *pool, HANDLE base, ULONG events);
+
+/* The handle that the system knows a socket by, which is the socket itself but for layered providers. Costs a call: ask
+ * once for each socket. A winsock error code, WSAENOTSOCK for what is no socket. */
+DWORD tpio_socket_base(SOCKET socket, HANDLE *base);
 
 /* ---- timers, work, waits ---------------------------------------------------------------------------------------- */
 

@@ -54,6 +54,7 @@ typedef struct OVERLAPPED {
 } OVERLAPPED;
 
 #define INVALID_HANDLE_VALUE ((HANDLE)(intptr_t)-1)
+#define TPIO__DEVICE_POLLS 3 /* the core's: few, so that schedules fill devices */
 #define INFINITE 0xFFFFFFFFu
 #define ERROR_SUCCESS 0
 #define ERROR_INVALID_FUNCTION 1
@@ -78,6 +79,10 @@ typedef struct OVERLAPPED {
 #define ERROR_NO_SYSTEM_RESOURCES 1450
 #define ERROR_TIMEOUT 1460
 #define STATUS_PENDING 0x103
+#define FILE_SHARE_READ 1
+#define FILE_SHARE_WRITE 2
+#define OPEN_EXISTING 3
+#define FILE_FLAG_OVERLAPPED 0x40000000
 #define DUPLICATE_SAME_ACCESS 2
 #define SYNCHRONIZE 0x00100000
 #define LOCKFILE_EXCLUSIVE_LOCK 2
@@ -146,6 +151,7 @@ FARPROC GetProcAddress(HMODULE module, const char *name);
 
 HANDLE GetCurrentProcess(void);
 BOOL CloseHandle(HANDLE handle);
+HANDLE CreateFileW(LPCWSTR name, DWORD access, DWORD share, void *security, DWORD disposition, DWORD flags, HANDLE like);
 HANDLE CreateEventW(void *security, BOOL manual, BOOL set, LPCWSTR name);
 BOOL DuplicateHandle(HANDLE from_process, HANDLE from, HANDLE to_process, HANDLE *to, DWORD access, BOOL inherit,
                      DWORD options);
