@@ -27,8 +27,10 @@ cdef enum:
     DATAGRAM_INTO = 11  # (int, address)
     SCATTERED = 12  # int; extra is the Buffers
     LOCKED = 13     # None; name is the range
+    TRANSMITTED = 14    # int; goes on until that much of the file is sent, or it ends
 
-cdef object _AGAIN = object()   # from outcome: submitted anew, not over
+cdef object _AGAIN = object()   # from outcome: submitted again, not over
+cdef object _DONE_AGAIN = object()  # from outcome: submitted again, and over at once: there is another outcome
 cdef object _CANCEL = object()  # from outcome: cancelled
 
 # cython: the names that concurrent.futures.wait looks at
@@ -70,6 +72,7 @@ cdef class FutureBase:
     cdef int state
     cdef int kind
     cdef bint submitted          # the operation is the system's
+    cdef int turn                # of a write: WAITS or HAS_IT while it is among the handle's turns
     cdef bint cancel_asked
     cdef bint abandoned          # the only await on it was cancelled: what it brings goes back to the handle
     cdef bint shared             # others look at it: callbacks, blocked threads, a second await
@@ -131,7 +134,7 @@ cdef class FutureBase:
         return self
 
     cdef object go_on(self, core.tpio_status status):
-        """After an operation that was over was submitted anew, from its outcome: the outcome is what comes next."""
+        """After an operation that was over was submitted again, from its outcome."""
         if status == TPIO_PENDING:
             if self.cancel_asked:  # perhaps while it was not the system's and could not be cancelled
                 with nogil:
@@ -139,15 +142,18 @@ cdef class FutureBase:
             return _AGAIN
         self.submitted = False
         Py_DECREF(self)  # the system has nothing
-        return _CANCEL if status == TPIO_CLOSED else self.outcome()
+        return _CANCEL if status == TPIO_CLOSED else _DONE_AGAIN
 
     cdef void conclude(self) noexcept:
         """The operation is over. Runs on a pool thread, or on the submitting one when the call was done at once."""
         cdef object result
+        cdef Handle handle = self.handle
         cdef int state = FINISHED
         self.submitted = False
         try:
             result = self.outcome()
+            while result is _DONE_AGAIN:  # in a loop: a peer may cause it without end
+                result = self.outcome()
             if result is _AGAIN:
                 return
             if result is _CANCEL or (self.abandoned and not self.shared and self.give_back(self.handle, result)):
@@ -158,6 +164,8 @@ cdef class FutureBase:
             result = error
         self.release_buffer()
         self.settle(state, result)
+        if self.turn != 0:
+            handle.end_turn(self)
 
     cdef object outcome(self):
         """The result of an operation that is over: a value, _CANCEL, _AGAIN, or raises."""
@@ -166,7 +174,10 @@ cdef class FutureBase:
         cdef int kind = self.kind
         cdef Handle handle = self.handle
 
-        if kind == WRITE and error == 0:
+        if kind == TRANSMITTED and error == ERROR_HANDLE_EOF:
+            error = 0  # the file has become shorter: what there was is sent
+            self.size = self.moved + count
+        if (kind == WRITE or kind == TRANSMITTED) and error == 0:
             self.moved += count
         if self.position >= 0 and (kind != WRITE or error != 0):  # moved less than it had reserved?
             InterlockedCompareExchange64(&handle.position, self.position + (self.moved if kind == WRITE else count),
@@ -189,14 +200,14 @@ cdef class FutureBase:
                     return _CANCEL
                 raise
         if kind == READ or kind == READ_INTO:
+            if count == 0 and error == 0 and handle.was_nothing(self):
+                return _CANCEL if self.was_asked_to_end() else self.go_on(handle.receive_again(self))
             if error == ERROR_BROKEN_PIPE or error == ERROR_HANDLE_EOF or error == ERROR_PIPE_NOT_CONNECTED:
                 error = count = 0
             if handle.type != FILE_TYPE_SOCKET:
                 handle.more_data = error == ERROR_MORE_DATA
                 if error == ERROR_MORE_DATA:
                     error = 0
-        elif kind == COUNT and error == ERROR_HANDLE_EOF:
-            error = 0  # TransmitFile: the file has become shorter; what there was is sent
         elif kind == SIGNALLED and error == WAIT_TIMEOUT:
             return False
         elif kind == WORK:
@@ -212,9 +223,9 @@ cdef class FutureBase:
             return count, address_of(self)
         if kind == READ or kind == OUTPUT:
             return self.bytes_read(count)
-        if kind == WRITE:
+        if kind == WRITE or kind == TRANSMITTED:
             if self.moved < self.size and count != 0:
-                return handle._write_on(self)
+                return handle.write_on(self)
             return self.moved
         if kind == READ_INTO or kind == COUNT or kind == SCATTERED:
             return count
@@ -283,7 +294,8 @@ cdef class FutureBase:
             return False
         if self.position >= 0:
             InterlockedCompareExchange64(&handle.position, self.position, self.position + self.op.bytes)
-        elif result and handle.type != FILE_TYPE_DISK:
+        elif handle.type != FILE_TYPE_DISK and (result or (handle.type == FILE_TYPE_PIPE and self.op.error == 0)):
+            # (Nothing at all is an empty message: a pipe without messages does not end a read with that.)
             handle.keep((result, self.op.error == ERROR_MORE_DATA if handle.type == FILE_TYPE_PIPE else None))
         return True
 
@@ -466,6 +478,11 @@ cdef class FutureBase:
             return status != TPIO_CLOSED or handle is not None
         if hook is not None:
             return bool(hook())
+        if self.turn == WAITS and handle is not None and handle.leave_turns(self):
+            self.release_buffer()
+            self.settle(CANCELLED, None)
+            self.run_callbacks()
+            return True
         if self.kind != PROMISE:
             return True  # between two parts: the next is not submitted any more
         if self.settle(CANCELLED, None):

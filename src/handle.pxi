@@ -4,6 +4,8 @@ cdef enum:
     FILE_TYPE_SOCKET = 0x100   # ours, beside FILE_TYPE_DISK, _PIPE, _CHAR
     NO_OFFSET = -1
     LARGEST = 0x7FFFF000       # bytes of one system call; longer writes are made of several
+    WAITS = 1                  # of FutureBase.turn
+    HAS_IT = 2
     CLOSE_PATIENCE = 5000      # ms for what has been cancelled: longer than a busy machine takes
 
 cdef extern from *:
@@ -46,8 +48,19 @@ cdef bytes copy_of(object data):
         PyBuffer_Release(&view)
 
 
-cdef DWORD one_call(Py_ssize_t size) noexcept nogil:
-    return <DWORD>size if size < LARGEST else LARGEST
+cdef DWORD largest_call = LARGEST
+
+
+cdef DWORD one_call(uint64_t size) noexcept nogil:
+    return <DWORD>size if size < largest_call else largest_call
+
+
+def set_largest_call(DWORD size):
+    """For tests: how many bytes one system call moves at most. Returns the previous number."""
+    global largest_call
+    cdef DWORD previous = largest_call
+    largest_call = size
+    return previous
 
 
 cdef int file_type(HANDLE file, int *socket_type) except -1:
@@ -128,6 +141,9 @@ cdef class Handle:
     cdef LONG pending            # futures that have not ended
     cdef LONG generation         # counts cancel()s that are over
     cdef LONG cancelling         # and those under way
+    cdef list turns              # writes in their order, while there is one that takes several system calls; else None
+    cdef int submitting          # writes that take one, and are in it
+    cdef bint turning            # a thread is in take_turns
     cdef int type
     cdef bint owns
     cdef bint lent               # the system's handle is not closed with ours
@@ -288,7 +304,7 @@ cdef class Handle:
         return future.started(status)
 
     cdef core.tpio_status receive_again(self, FutureBase future):
-        """Submits a receive anew that has ended with another's cancel."""
+        """Submits a receive again: another receive's cancel has ended it, or the peer has written nothing."""
         cdef char *address = b""
         cdef Buffers list
         future.submitted = True
@@ -298,18 +314,31 @@ cdef class Handle:
             return core.tpio_recv_list(&future.op, self.native, list.list, list.count, 0)
         if future.size != 0:
             address = future.address()
-        return core.tpio_recv(&future.op, self.native, address, one_call(future.size), future.flags)
+        if self.type == FILE_TYPE_SOCKET:
+            return core.tpio_recv(&future.op, self.native, address, one_call(future.size), future.flags)
+        return core.tpio_read(&future.op, self.native, address, one_call(future.size), 0)
+
+    cdef bint was_nothing(self, FutureBase future):
+        """True when a read has ended with an empty write of the peer, which means nothing in a stream of bytes."""
+        return self.type == FILE_TYPE_PIPE and future.size != 0 and not self.is_message_pipe()
 
     cdef core.tpio_status transmit(self, FutureBase future):
         """Submits what is left of a write."""
-        cdef char *address = future.address() + future.moved
         cdef DWORD size = one_call(future.size - future.moved)
         cdef core.tpio_status status
         cdef uint64_t at = future.at
+        cdef char *address
+        cdef Buffers list
         if at != TPIO_APPEND:
             at += future.moved
         future.submitted = True
         Py_INCREF(future)  # the system's
+        if future.kind == TRANSMITTED:
+            return core.tpio_transmit(&future.op, self.native, (<Duplicate>future.buffer).handle, size, at)
+        if future.kind == COUNT:
+            list = future.extra
+            return core.tpio_send_list(&future.op, self.native, list.list, list.count, 0)
+        address = future.address() + future.moved
         if self.type == FILE_TYPE_SOCKET:
             status = core.tpio_send(&future.op, self.native, address, size, future.flags)
         elif self.type == FILE_TYPE_DISK:
@@ -319,11 +348,101 @@ cdef class Handle:
             status = core.tpio_write(&future.op, self.native, address, size, at)
         return status
 
-    def _write_on(self, FutureBase future):
+    cdef object write_on(self, FutureBase future):
         """The next part of a write, on the thread that completed the last."""
         if future.was_asked_to_end():
             return _CANCEL
         return future.go_on(self.transmit(future))
+
+    # A write of more bytes than one system call takes is several calls, and no other write of this handle may come between
+    # them. While there is such a write, all of them take turns: each is submitted when the one before it has ended. (A file
+    # needs that only for appending: other writes have their place.)
+
+    cdef FutureBase begin_write(self, FutureBase future):
+        cdef bint waits = False
+        if self.type == FILE_TYPE_DISK and not self.appends:
+            return future.started(self.transmit(future))
+        with cython.critical_section(self):
+            if self.turns is not None or future.size > largest_call:
+                if self.turns is None:
+                    self.turns = [future]
+                else:
+                    self.turns.append(future)
+                future.turn = WAITS
+                waits = True
+            else:
+                self.submitting += 1
+        if waits:
+            self.take_turns()
+            return future
+        try:
+            status = self.transmit(future)
+            with cython.critical_section(self):
+                self.submitting -= 1
+            return future.started(status)
+        finally:
+            if self.turns is not None:
+                self.take_turns()
+
+    cdef void take_turns(self) noexcept:
+        """Submits the writes whose turn it is. One thread at a time, in a loop: a write that is done at once is no call
+        deeper."""
+        cdef FutureBase future
+        cdef bint turning
+        with cython.critical_section(self):
+            turning = self.turning
+            self.turning = True
+        while not turning:
+            future = None
+            with cython.critical_section(self):
+                if self.turns is not None and not self.turns:
+                    self.turns = None
+                if self.turns is not None and self.submitting == 0 and (<FutureBase>self.turns[0]).turn == WAITS:
+                    future = self.turns[0]
+                    future.turn = HAS_IT
+                else:
+                    self.turning = False
+            if future is None:
+                break
+            self.begin_turn(future)
+
+    cdef void begin_turn(self, FutureBase future) noexcept:
+        cdef core.tpio_status status = TPIO_CLOSED
+        if not future.was_asked_to_end():
+            status = self.transmit(future)
+            if status == TPIO_PENDING:
+                if future.cancel_asked:  # perhaps while it was not the system's and could not be cancelled
+                    with nogil:
+                        core.tpio_op_cancel(&future.op)
+                return
+            future.submitted = False
+            Py_DECREF(future)  # the system has nothing
+        if status == TPIO_CLOSED:
+            future.release_buffer()
+            future.settle(CANCELLED, None)
+            self.end_turn(future)
+        else:
+            future.conclude()
+        if future.callbacks is not None and future.state >= CANCELLED:
+            hand_over(future, None)  # they may wait for a write whose turn it is not yet
+
+    cdef void end_turn(self, FutureBase future) noexcept:
+        with cython.critical_section(self):
+            self.drop_turn(future)
+        self.take_turns()
+
+    cdef bint leave_turns(self, FutureBase future) noexcept:
+        """False: its turn has come."""
+        cdef bint left = False
+        with cython.critical_section(self):
+            if future.turn == WAITS:
+                self.drop_turn(future)
+                left = True
+        return left
+
+    cdef void drop_turn(self, FutureBase future) noexcept:
+        future.turn = 0
+        del self.turns[self.turns.index(future)]
 
     cdef int keep(self, tuple data) except -1:
         """What a cancelled await had received; the next read gets it."""
@@ -414,6 +533,14 @@ cdef class Handle:
         GetNamedPipeHandleStateW(core.tpio_handle_file(self.native), &state, NULL, NULL, NULL, NULL, 0)
         return (state & PIPE_READMODE_MESSAGE) != 0
 
+    cdef bint takes_empty(self):
+        """True when an empty write is sent: as a datagram, or as a message, however this end reads."""
+        cdef DWORD flags = 0
+        if self.type != FILE_TYPE_PIPE:
+            return self.datagrams
+        GetNamedPipeInfo(core.tpio_handle_file(self.native), &flags, NULL, NULL, NULL)
+        return (flags & PIPE_TYPE_MESSAGE) != 0
+
     @property
     def _appends(self):
         """For the façade: every write goes to the end of the file."""
@@ -497,7 +624,9 @@ cdef class Handle:
         """Writes the whole of a bytes-like object, which belongs to the system until the future ends, or fails. Future of
         the number of bytes.
 
-        A cancelled write may have written a part. https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-writefile
+        Writes reach the peer in the order of the calls, and the bytes of each stand together, whatever their number. An
+        empty write sends an empty message or datagram; to any other handle it does nothing. A cancelled write may have
+        written a part. https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-writefile
         """
         return self.write_flagged(data, offset, 0)
 
@@ -510,7 +639,7 @@ cdef class Handle:
             future.pin(data, False)
             if self.is_too_long(future, future.size):
                 return future
-            if future.size == 0 and not self.datagrams and not self.is_message_pipe():
+            if future.size == 0 and not self.takes_empty():
                 future.release_buffer()
                 future.settle(FINISHED, 0)
                 return future
@@ -518,7 +647,7 @@ cdef class Handle:
                 future.at = TPIO_APPEND
             else:
                 future.at = self.place(future, at)
-            return future.started(self.transmit(future))
+            return self.begin_write(future)
         except BaseException:
             future.release_buffer()
             future.settle(CANCELLED, None)
@@ -538,7 +667,7 @@ cdef class Handle:
     def poll_read(self):
         """Future of None that ends when a read would not wait: there is data, or the end. Takes nothing away.
 
-        Pipes and stream sockets.
+        Pipes and stream sockets. An empty message that has arrived counts, and stays for the next read.
         """
         cdef FutureBase future
         self.require_bound()
@@ -764,7 +893,16 @@ cdef class Handle:
         return f"<tpio.{type(self).__name__} {where}>"
 
 
-def _poll_result(future, error, count):
+def _poll_result(FutureBase future, error, count):
     """A read of nothing: an end of the file is readable, and so is a message that did not fit."""
+    cdef Handle handle = future.handle
+    cdef DWORD available = 0
     if error not in (0, ERROR_MORE_DATA, ERROR_BROKEN_PIPE, ERROR_HANDLE_EOF, ERROR_PIPE_NOT_CONNECTED):
         raise winerror(error)
+    if error != 0 or handle.type != FILE_TYPE_PIPE:
+        return None
+    if handle.is_message_pipe():  # it has taken an empty message, which is for the next read
+        handle.keep_first((b"", False))
+    elif PeekNamedPipe(core.tpio_handle_file(handle.native), NULL, 0, NULL, &available, NULL) and available == 0:
+        return future.go_on(handle.receive_again(future))  # the peer has written nothing
+    return None

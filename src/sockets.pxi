@@ -366,7 +366,6 @@ cdef class SocketHandle(Handle):
     cdef object many(self, object buffers, bint writable):
         cdef Buffers list
         cdef FutureBase future
-        cdef core.tpio_status status
         self.require_bound()
         list = Buffers(buffers, writable)
         if list.total == 0 and not self.datagrams:
@@ -385,25 +384,30 @@ cdef class SocketHandle(Handle):
             future.settle(CANCELLED, None)
             raise
         future.extra = list  # as long as the operation
+        if not writable:
+            return self.begin_write(future)
         future.submitted = True
         Py_INCREF(future)  # the system's
-        if writable:
-            status = core.tpio_recv_list(&future.op, self.native, list.list, list.count, 0)
-        else:
-            status = core.tpio_send_list(&future.op, self.native, list.list, list.count, 0)
-        return future.started(status)
+        return future.started(core.tpio_recv_list(&future.op, self.native, list.list, list.count, 0))
 
     # ---- the rest
 
-    def _transmit(self, size_t file, uint64_t offset, DWORD size):
-        """TransmitFile of at most 2 GiB: Future of the number of bytes.
+    def _transmit(self, size_t file, uint64_t offset, Py_ssize_t size):
+        """TransmitFile, with a handle of its own for the file: Future of the number of bytes.
 
         https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-transmitfile
         """
-        cdef FutureBase future = self.begin(COUNT)
-        future.submitted = True
-        Py_INCREF(future)  # the system's
-        return future.started(core.tpio_transmit(&future.op, self.native, <HANDLE>file, size, offset))
+        cdef Duplicate source = Duplicate(file)  # nobody can close it before the last part is sent
+        cdef FutureBase future = self.begin(TRANSMITTED)
+        future.buffer = source
+        future.at = offset
+        future.size = size
+        try:
+            return self.begin_write(future)
+        except BaseException:
+            future.release_buffer()
+            future.settle(CANCELLED, None)
+            raise
 
     def disconnect(self):
         """Ends the connection once all that was sent is on its way: Future of None. The socket can only be closed then.
@@ -414,6 +418,19 @@ cdef class SocketHandle(Handle):
         future.submitted = True
         Py_INCREF(future)  # the system's
         return future.started(core.tpio_disconnect(&future.op, self.native))
+
+
+cdef class Duplicate:
+    """A second handle of the same object, closed with the last reference to this."""
+
+    cdef HANDLE handle
+
+    def __cinit__(self, size_t handle):
+        self.handle = <HANDLE><uintptr_t>duplicate_handle(handle)
+
+    def __dealloc__(self):
+        if self.handle != NULL:
+            CloseHandle(self.handle)
 
 
 cdef class Buffers:

@@ -47,7 +47,6 @@ cdef extern from "tpio_win32.h" nogil:
     BOOL CancelSynchronousIo(HANDLE thread)
     BOOL SetNamedPipeHandleState(HANDLE pipe, DWORD *mode, DWORD *a, DWORD *b)
     BOOL DisconnectNamedPipe(HANDLE pipe)
-    BOOL GetNamedPipeInfo(HANDLE pipe, DWORD *flags, DWORD *a, DWORD *b, DWORD *c)
     BOOL GetFileSizeEx(HANDLE file, LARGE_INTEGER *size)
     BOOL SetFileInformationByHandle(HANDLE file, int what, void *info, DWORD size)
     BOOL FlushFileBuffers(HANDLE file)

@@ -186,6 +186,8 @@ cdef extern from "tpio_win32.h" nogil:
     DWORD GetLastError()
     void SetLastError(DWORD error)
     DWORD GetFileType(HANDLE file)
+    BOOL GetNamedPipeInfo(HANDLE pipe, DWORD *flags, DWORD *a, DWORD *b, DWORD *c)
+    BOOL PeekNamedPipe(HANDLE pipe, void *to, DWORD size, DWORD *taken, DWORD *available, DWORD *left)
     BOOL GetNamedPipeHandleStateW(HANDLE pipe, DWORD *state, DWORD *instances, DWORD *a, DWORD *b, void *c, DWORD d)
     int getsockopt(SOCKET socket, int level, int option, char *value, int *size)
 

@@ -113,6 +113,7 @@ int tpio_fault(const char *function, unsigned error);
 #define GetNamedPipeHandleStateW(...) \
     TPIO_FAULT_BOOL("GetNamedPipeHandleStateW", GetNamedPipeHandleStateW(__VA_ARGS__))
 #define GetNamedPipeInfo(...) TPIO_FAULT_BOOL("GetNamedPipeInfo", GetNamedPipeInfo(__VA_ARGS__))
+#define PeekNamedPipe(...) TPIO_FAULT_BOOL("PeekNamedPipe", PeekNamedPipe(__VA_ARGS__))
 #define GetNamedPipeClientProcessId(...) \
     TPIO_FAULT_BOOL("GetNamedPipeClientProcessId", GetNamedPipeClientProcessId(__VA_ARGS__))
 #define DisconnectNamedPipe(...) TPIO_FAULT_BOOL("DisconnectNamedPipe", DisconnectNamedPipe(__VA_ARGS__))

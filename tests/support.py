@@ -123,6 +123,16 @@ def thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Iterator[
         raise failure[0]
 
 
+@contextmanager
+def largest_call(size: int) -> Iterator[None]:
+    """One system call moves at most that many bytes, as if it were the two gigabytes of Windows."""
+    previous = tpio._tpio.set_largest_call(size)
+    try:
+        yield
+    finally:
+        tpio._tpio.set_largest_call(previous)
+
+
 def at_once(*functions: Callable[[], Any]) -> list[Any]:
     """Calls each function on a thread of its own, all at the same time; their results, or the first exception."""
     barrier = threading.Barrier(len(functions))

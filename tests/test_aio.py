@@ -21,7 +21,7 @@ import pytest
 
 import support
 import tpio
-from tpio import _sockets, _verbs, aio
+from tpio import _verbs, aio
 from tpio._blocking import blocking_file_of
 
 
@@ -642,8 +642,7 @@ def test_reads_of_datagrams_that_are_refused_at_once_do_not_keep_the_loop_busy()
     run(main())
 
 
-def test_sendfile_of_more_than_one_call_can_send(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_sockets, "LARGEST_TRANSMIT", 10_007)
+def test_sendfile_of_more_than_one_call_can_send(tmp_path: Any) -> None:
     data = os.urandom(100_000)
 
     async def main(file: Any) -> None:
@@ -660,13 +659,12 @@ def test_sendfile_of_more_than_one_call_can_send(tmp_path: Any, monkeypatch: pyt
 
     (tmp_path / "file").write_bytes(data)
     submitted = tpio.default_pool().stats().submitted
-    with open(tmp_path / "file", "rb") as file:
+    with support.largest_call(10_007), open(tmp_path / "file", "rb") as file:
         run(main(file))
     assert tpio.default_pool().stats().submitted - submitted >= 10  # parts
 
 
-def test_sendfile_in_parts_is_cancelled_and_keeps_no_handle(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_sockets, "LARGEST_TRANSMIT", 1 << 20)
+def test_sendfile_in_parts_is_cancelled_and_keeps_no_handle(tmp_path: Any) -> None:
     path = tmp_path / "file"
     left, right = connected()
 
@@ -689,7 +687,7 @@ def test_sendfile_in_parts_is_cancelled_and_keeps_no_handle(tmp_path: Any, monke
         return True
 
     with left, right:
-        with open(path, "w+b") as file:
+        with support.largest_call(1 << 20), open(path, "w+b") as file:
             file.truncate(16 << 20)
             run(main(file))
         assert support.eventually(nobody_has_it_open)
@@ -964,7 +962,7 @@ def test_transport_of_a_tpio_pipe_closes_with_a_read_pending() -> None:
 
 STANDARD = """
 import asyncio, sys
-from tpio import _sockets, _verbs, aio
+from tpio import _verbs, aio
 
 async def main():
     loop = asyncio.get_running_loop()

@@ -14,9 +14,9 @@ import pytest
 import support
 import tpio
 from ends import WAIT, closing, read_all, read_exactly, tcp_pair
-from tpio import _sockets
 
 DATA = bytes(range(256)) * 1000
+LARGEST = 0x7FFFF000  # bytes of one system call
 
 
 @pytest.fixture
@@ -80,18 +80,16 @@ def test_beyond_the_end_there_is_nothing(pair, file, count):
         assert sent(pair, source, 2 * len(DATA), count) == b""
 
 
-def test_in_several_parts(pair, file, monkeypatch):
-    monkeypatch.setattr(_sockets, "LARGEST_TRANSMIT", 10_007)
-    with tpio.open(file) as source:
+def test_in_several_parts(pair, file):
+    with support.largest_call(10_007), tpio.open(file) as source:
         assert sent(pair, source, 3) == DATA[3:]
 
 
-def test_a_file_that_becomes_shorter_sends_what_there_is(pair, tmp_path, monkeypatch):
-    monkeypatch.setattr(_sockets, "LARGEST_TRANSMIT", 1 << 20)
+def test_a_file_that_becomes_shorter_sends_what_there_is(pair, tmp_path):
     path = tmp_path / "large"
     sparse(path, 64 << 20)
     receiver, sender = pair
-    with tpio.open(path, "r+b") as file:
+    with support.largest_call(1 << 20), tpio.open(path, "r+b") as file:
         file.write(DATA, 0).result(WAIT)
         sending = sender.sendfile(file)
         sending.add_done_callback(lambda _: sender.shutdown(socket.SHUT_WR))
@@ -131,11 +129,11 @@ def test_beyond_two_and_four_gigabytes(pair, tmp_path):
 
 @pytest.mark.skipif(not support.long, reason="sends 2.2 gigabytes: TPIO_LONG=1")
 def test_more_than_one_call_can_send(pair, tmp_path):
-    size = _sockets.LARGEST_TRANSMIT + (200 << 20)
+    size = LARGEST + (200 << 20)
     path = tmp_path / "large"
     sparse(path, size)
     with tpio.open(path, "r+b") as file:
-        file.write(b"across", _sockets.LARGEST_TRANSMIT - 3).result(WAIT)
+        file.write(b"across", LARGEST - 3).result(WAIT)
         receiver, sender = pair
         sending = sender.sendfile(file)
         buffer = bytearray(8 << 20)
@@ -147,12 +145,12 @@ def test_more_than_one_call_can_send(pair, tmp_path):
         assert sending.result(WAIT) == size
     expected = hashlib.md5()
     zeros = bytes(8 << 20)
-    left = _sockets.LARGEST_TRANSMIT - 3
+    left = LARGEST - 3
     while left:
         expected.update(zeros[:left])
         left -= min(left, len(zeros))
     expected.update(b"across")
-    left = size - _sockets.LARGEST_TRANSMIT - 3
+    left = size - LARGEST - 3
     while left:
         expected.update(zeros[:left])
         left -= min(left, len(zeros))

@@ -18,7 +18,6 @@ Address = Any  # what the socket module takes and gives for the family; for AF_U
 AF_UNIX = 1  # Windows has it since 10.1803, its Python does not
 
 WSAEINVAL = 10022
-LARGEST_TRANSMIT = 0x7FFFF000  # TransmitFile sends at most 2 GiB in one call
 # A client that was gone before its connection could be accepted.
 GONE = {59, 64, 10053, 10054, 1236, 10057, 121, 10060}
 
@@ -253,22 +252,8 @@ class Socket(SocketHandle):
         if not _tpio.is_disk_file(handle):
             raise ValueError("only files on a disk can be sent")
         left = max(_tpio.file_size(handle) - offset, 0)
-        # Of our own, so that nobody can close it meanwhile.
-        return self._transmit_all(_tpio.duplicate_handle(handle), offset, left if count is None else min(count, left))
-
-    @steps
-    def _transmit_all(self, handle: int, offset: int, left: int) -> Steps[int]:
-        sent = 0
-        try:
-            while sent < left:
-                part = yield self._transmit(handle, offset + sent, min(left - sent, LARGEST_TRANSMIT))
-                if part == 0:
-                    break
-                sent += part
-                left = min(left, max(_tpio.file_size(handle) - offset, 0))  # it may have become shorter
-            return sent
-        finally:
-            _tpio.close_handle(handle)
+        size = left if count is None else min(count, left)
+        return self._transmit(handle, offset, size) if size else _tpio.done_future_of(0)
 
     # ---- the rest
 

@@ -28,7 +28,7 @@ from functools import partial
 from typing import Any, TypeVar, cast
 from weakref import WeakSet
 
-from . import _files, _pipes, _sockets, _tpio, _transports, _verbs
+from . import _files, _pipes, _tpio, _transports, _verbs
 from ._blocking import BlockingFile, blocking_file_of, known_blocking_file
 from ._pipe_streams import PipeServer, open_pipe, serve_pipe
 from ._sockets import GONE, Socket, take_one
@@ -206,10 +206,7 @@ class Proactor:
     def sendfile(self, sock: Any, file: Any, offset: int, count: int) -> asyncio.Future[int]:
         handle = cast(Socket, self._handle(sock))
         source = msvcrt.get_osfhandle(file.fileno())
-        if count <= _sockets.LARGEST_TRANSMIT:
-            return self._register(handle._transmit(source, offset, count), sock)
-        # asyncio asks for up to 4 GiB. The second part of them begins on another thread: with a handle of its own.
-        return self._register(handle._transmit_all(_tpio.duplicate_handle(source), offset, count), sock)
+        return self._register(handle._transmit(source, offset, count), sock)
 
     # ---- datagrams
 

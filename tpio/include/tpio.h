@@ -27,6 +27,10 @@
  * the Python object's: keep that alive, or take a reference with tpio_handle_ref; submits say TPIO_CLOSED once it has
  * been closed. Pools likewise.
  *
+ * One verb is one system call. Python makes a write of more than 0x7FFFF000 bytes of several calls: do not write from C to
+ * the same stream meanwhile. A read that ends with no error and no bytes is the end of a file or a connection; of a pipe it is
+ * an empty write of the peer, and the end of a pipe is ERROR_BROKEN_PIPE.
+ *
  * At interpreter exit every pool is closed, which completes what is pending with ERROR_OPERATION_ABORTED; submits then
  * return TPIO_CLOSED. A callback that takes the GIL must not do so after that: keep what it does in C.
  *
