@@ -355,7 +355,7 @@ def call_after(callback, seconds, window, pool):
                                           <DWORD>(late * 1000)))
 
 
-def wait(handle, timeout=None, *, pool=None):
+def wait_for_handle(handle, timeout=None, *, pool=None):
     """Waits for an object of the system to be signalled: a process, thread, event, semaphore or waitable timer. Future of
     True, or of False when `timeout` seconds have passed.
 

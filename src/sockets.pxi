@@ -279,7 +279,7 @@ cdef class SocketHandle(Handle):
         return future.started(core.tpio_recv_from(&future.op, self.native, address, one_call(future.size), 0,
                                                   <sockaddr *>PyBytes_AS_STRING(future.name), sizeof(sockaddr_storage)))
 
-    def recv_from(self, n):
+    def recvfrom(self, n):
         """Receives one datagram of up to n bytes: Future of (bytes, address). One that is longer is a TruncatedError.
 
         https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsarecvfrom
@@ -300,11 +300,11 @@ cdef class SocketHandle(Handle):
             future.settle(CANCELLED, None)
             raise
 
-    def recv_from_into(self, buf):
+    def recvfrom_into(self, buffer):
         """Receives one datagram into a writable buffer: Future of (number of bytes, address)."""
         cdef FutureBase future = self.begin(DATAGRAM_INTO)
         try:
-            future.pin(buf, True)
+            future.pin(buffer, True)
             if (kept := self.take_leftover()) is not None:
                 try:
                     data = self.from_leftover(kept, future.size, False)
@@ -323,7 +323,7 @@ cdef class SocketHandle(Handle):
             future.settle(CANCELLED, None)
             raise
 
-    def _send_to(self, int family, data, address):
+    def _sendto(self, int family, data, address):
         """One datagram to a numeric address: Future of the number of bytes.
 
         https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasendto
@@ -349,14 +349,14 @@ cdef class SocketHandle(Handle):
 
     # ---- many buffers
 
-    def send_msg(self, buffers):
+    def sendmsg(self, buffers):
         """Writes many bytes-like objects in one call: Future of the number of bytes, all of them.
 
         https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasend
         """
         return self.many(buffers, False)
 
-    def recv_msg_into(self, buffers):
+    def recvmsg_into(self, buffers):
         """Reads into many writable buffers, one after the other: Future of the number of bytes, 0 at the end.
 
         https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsarecv

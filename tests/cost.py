@@ -116,13 +116,13 @@ def _(stack):
     return lambda: near.send(data), None
 
 
-@kind("UDP: recv_from that waits")
+@kind("UDP: recvfrom that waits")
 def _(stack):
     near, far = (stack.enter_context(socket.socket(type=socket.SOCK_DGRAM)) for _ in range(2))
     near.bind(("127.0.0.1", 0))
     address = near.getsockname()
     ours = stack.enter_context(tpio.Socket(sock=near))
-    return lambda: ours.recv_from(SIZE), lambda: far.sendto(bytes(SIZE), address)
+    return lambda: ours.recvfrom(SIZE), lambda: far.sendto(bytes(SIZE), address)
 
 
 @kind("Pipe: read that waits")
@@ -174,7 +174,7 @@ def _(stack):
 def _(stack):
     event = _winapi.CreateEventW(0, False, False, None)
     stack.callback(_winapi.CloseHandle, event)
-    return lambda: tpio.wait(event), lambda: _winapi.SetEvent(event)
+    return lambda: tpio.wait_for_handle(event), lambda: _winapi.SetEvent(event)
 
 
 @kind("Pump: one block from a pipe that waits to a TCP connection, from its beginning to its end")

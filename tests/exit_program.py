@@ -88,7 +88,7 @@ class Flight:
         self.futures += [client.result().recv(10), client.result().poll_read(), accepted.result()[0].recv(10)]
         udp = self.tpio.Socket(type=socket.SOCK_DGRAM)
         udp.bind(("127.0.0.1", 0))
-        self.futures += [udp.recv_from(100) for _ in range(3)]
+        self.futures += [udp.recvfrom(100) for _ in range(3)]
 
     def files(self):
         file = self.tpio.open(os.path.join(self.folder, "file"), "w+b")
@@ -110,7 +110,7 @@ class Flight:
         import _winapi
 
         ourselves = _winapi.OpenProcess(0x00100000, False, os.getpid())  # SYNCHRONIZE
-        self.futures += [self.tpio.wait(ourselves) for _ in range(self.chance.choice([1, 100]))]
+        self.futures += [self.tpio.wait_for_handle(ourselves) for _ in range(self.chance.choice([1, 100]))]
 
     def watching(self):
         watcher = self.tpio.watch(self.folder)

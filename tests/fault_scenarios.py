@@ -246,8 +246,8 @@ def accept_with_data(stack):
 @scenario
 def many_buffers(stack):
     one, other = kept(stack, *tcp_pair())
-    get(one.send_msg([b"da", b"ta"]))
-    get(other.recv_msg_into([bytearray(2), bytearray(2)]))
+    get(one.sendmsg([b"da", b"ta"]))
+    get(other.recvmsg_into([bytearray(2), bytearray(2)]))
 
 
 @scenario
@@ -281,11 +281,11 @@ def datagrams(stack):
     other = kept(stack, tpio.Socket(type=socket.SOCK_DGRAM))
     one.bind(("127.0.0.1", 0))
     other.bind(("127.0.0.1", 0))
-    receiving = other.recv_from(10)
-    get(one.send_to(b"data", other.getsockname()))
+    receiving = other.recvfrom(10)
+    get(one.sendto(b"data", other.getsockname()))
     get(receiving)
-    get(one.send_to(b"data", other.getsockname()))
-    get(other.recv_from_into(bytearray(10)))
+    get(one.sendto(b"data", other.getsockname()))
+    get(other.recvfrom_into(bytearray(10)))
 
 
 @scenario
@@ -389,9 +389,9 @@ def a_timer(stack):
 @scenario
 def wait(stack):
     event = tpio_event(stack)
-    waiting = tpio.wait(event, 0.001)
+    waiting = tpio.wait_for_handle(event, 0.001)
     assert get(waiting) is False
-    cancelled = tpio.wait(event)
+    cancelled = tpio.wait_for_handle(event)
     cancelled.cancel()
     with pytest.raises(CancelledError):
         get(cancelled)
@@ -501,7 +501,7 @@ def a_pool_that_is_closed_with_everything_in_flight(stack):
     pending = [
         reader.read(4),
         tpio.sleep(1000, pool=pool),
-        tpio.wait(event, pool=pool),
+        tpio.wait_for_handle(event, pool=pool),
         pool.submit(go_on.wait, PATIENCE),
     ]
     pending += [pool.submit(int) for _ in range(3)]
@@ -566,11 +566,11 @@ def a_wait_that_is_signalled(stack):
     event = tpio_event(stack)
     signal = functools.partial(ctypes.WinDLL("kernel32").SetEvent, ctypes.c_void_p(event))
     stack.callback(signal)
-    waiting, also = tpio.wait(event), tpio.wait(event, PATIENCE)
+    waiting, also = tpio.wait_for_handle(event), tpio.wait_for_handle(event, PATIENCE)
     signal()
     assert get(waiting) is True
     assert get(also) is True
-    assert get(tpio.wait(event, 0)) is True
+    assert get(tpio.wait_for_handle(event, 0)) is True
 
 
 @scenario

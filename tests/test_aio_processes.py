@@ -91,7 +91,7 @@ def test_a_hung_child_ends_with_the_grandchild_that_holds_its_output(way: str) -
 
     grandchild, returncode = run(main())
     assert returncode == 1
-    assert tpio.wait(grandchild, support.WAIT).result(2 * support.WAIT)
+    assert tpio.wait_for_handle(grandchild, support.WAIT).result(2 * support.WAIT)
     kernel32.CloseHandle(grandchild)
 
 

@@ -31,15 +31,15 @@ def pair() -> Iterator[tuple[tpio.Socket, tpio.Socket]]:
 
 def test_a_datagram_arrives_with_its_sender(pair):
     receiver, sender = pair
-    assert sender.send_to(b"hello", receiver.getsockname()).result(WAIT) == 5
-    assert receiver.recv_from(100).result(WAIT) == (b"hello", sender.getsockname())
+    assert sender.sendto(b"hello", receiver.getsockname()).result(WAIT) == 5
+    assert receiver.recvfrom(100).result(WAIT) == (b"hello", sender.getsockname())
 
 
 def test_datagrams_arrive_in_receives_that_wait(pair):
     receiver, sender = pair
-    waiting = [receiver.recv_from(100) for _ in range(20)]
+    waiting = [receiver.recvfrom(100) for _ in range(20)]
     for number in range(20):
-        sender.send_to(b"%d" % number, receiver.getsockname()).result(WAIT)
+        sender.sendto(b"%d" % number, receiver.getsockname()).result(WAIT)
     received = [future.result(WAIT) for future in waiting]
     assert sorted(int(data) for data, _ in received) == list(range(20))
     assert {address for _, address in received} == {sender.getsockname()}
@@ -48,10 +48,10 @@ def test_datagrams_arrive_in_receives_that_wait(pair):
 def test_into_a_buffer(pair):
     receiver, sender = pair
     buffer = bytearray(10)
-    receiving = receiver.recv_from_into(buffer)
+    receiving = receiver.recvfrom_into(buffer)
     with pytest.raises(BufferError):
         buffer.clear()  # belongs to the system
-    sender.send_to(bytearray(b"hello"), receiver.getsockname()).result(WAIT)
+    sender.sendto(bytearray(b"hello"), receiver.getsockname()).result(WAIT)
     assert receiving.result(WAIT) == (5, sender.getsockname())
     assert bytes(buffer[:5]) == b"hello"
     buffer.clear()
@@ -59,8 +59,8 @@ def test_into_a_buffer(pair):
 
 def test_an_empty_datagram_is_one(pair):
     receiver, sender = pair
-    assert sender.send_to(b"", receiver.getsockname()).result(WAIT) == 0
-    assert receiver.recv_from(10).result(WAIT) == (b"", sender.getsockname())
+    assert sender.sendto(b"", receiver.getsockname()).result(WAIT) == 0
+    assert receiver.recvfrom(10).result(WAIT) == (b"", sender.getsockname())
 
 
 def test_ipv6():
@@ -69,38 +69,38 @@ def test_ipv6():
     except OSError as error:
         pytest.skip(f"no IPv6 here: {error}")
     with closing(receiver, sender):
-        sender.send_to(b"six", receiver.getsockname()).result(WAIT)
-        assert receiver.recv_from(10).result(WAIT) == (b"six", sender.getsockname())
+        sender.sendto(b"six", receiver.getsockname()).result(WAIT)
+        assert receiver.recvfrom(10).result(WAIT) == (b"six", sender.getsockname())
 
 
 @pytest.mark.parametrize("waiting", [False, True], ids=["has arrived", "arrives later"])
 def test_a_datagram_that_does_not_fit_says_so(pair, waiting):
     receiver, sender = pair
     if waiting:
-        receiving = receiver.recv_from(4)
-        sender.send_to(b"too long", receiver.getsockname()).result(WAIT)
+        receiving = receiver.recvfrom(4)
+        sender.sendto(b"too long", receiver.getsockname()).result(WAIT)
     else:
-        sender.send_to(b"too long", receiver.getsockname()).result(WAIT)
-        receiving = receiver.recv_from(4)
+        sender.sendto(b"too long", receiver.getsockname()).result(WAIT)
+        receiving = receiver.recvfrom(4)
     with pytest.raises(tpio.TruncatedError) as caught:
         receiving.result(WAIT)
     assert caught.value.winerror == 10040
     assert caught.value.data == b"too "
     assert caught.value.address == sender.getsockname()
-    sender.send_to(b"next", receiver.getsockname()).result(WAIT)
-    assert receiver.recv_from(4).result(WAIT)[0] == b"next"
+    sender.sendto(b"next", receiver.getsockname()).result(WAIT)
+    assert receiver.recvfrom(4).result(WAIT)[0] == b"next"
 
 
-@pytest.mark.parametrize("how", ["recv", "recv_into", "recv_from_into", "recv_msg_into"])
+@pytest.mark.parametrize("how", ["recv", "recv_into", "recvfrom_into", "recvmsg_into"])
 def test_every_receive_says_what_did_not_fit(pair, how):
     receiver, sender = pair
-    sender.send_to(b"too long", receiver.getsockname()).result(WAIT)
+    sender.sendto(b"too long", receiver.getsockname()).result(WAIT)
     buffers = [bytearray(3), bytearray(1)]
-    argument = {"recv": 4, "recv_msg_into": buffers}.get(how, bytearray(4))
+    argument = {"recv": 4, "recvmsg_into": buffers}.get(how, bytearray(4))
     with pytest.raises(tpio.TruncatedError) as caught:
         getattr(receiver, how)(argument).result(WAIT)
     assert caught.value.data == b"too "
-    if how == "recv_msg_into":
+    if how == "recvmsg_into":
         assert buffers == [b"too", b" "]
 
 
@@ -108,9 +108,9 @@ def test_a_datagram_that_is_too_long_to_send_is_not_a_truncated_one(pair):
     receiver, sender = pair
     sender.connect(receiver.getsockname()).result(WAIT)
     tries = [
-        sender.send_to(bytes(70000), receiver.getsockname()),
+        sender.sendto(bytes(70000), receiver.getsockname()),
         sender.send(bytes(70000)),
-        sender.send_msg([bytes(35000)] * 2),
+        sender.sendmsg([bytes(35000)] * 2),
     ]
     for sending in tries:
         error = sending.exception(WAIT)
@@ -122,9 +122,9 @@ def test_a_receiver_that_is_not_there_does_not_stop_the_others(pair):
     with closing(gone := udp()):
         nobody = gone.getsockname()
     for _ in range(5):
-        sender.send_to(b"anybody?", nobody).result(WAIT)
-    receiving = sender.recv_from(100)
-    receiver.send_to(b"here", sender.getsockname()).result(WAIT)
+        sender.sendto(b"anybody?", nobody).result(WAIT)
+    receiving = sender.recvfrom(100)
+    receiver.sendto(b"here", sender.getsockname()).result(WAIT)
     assert receiving.result(WAIT) == (b"here", receiver.getsockname())
 
 
@@ -133,7 +133,7 @@ def test_connected(pair):
     sender.connect(receiver.getsockname()).result(WAIT)
     receiver.connect(sender.getsockname()).result(WAIT)
     sender.send(b"one").result(WAIT)
-    sender.send_msg([b"t", b"", b"wo"]).result(WAIT)
+    sender.sendmsg([b"t", b"", b"wo"]).result(WAIT)
     sender.send(b"").result(WAIT)
     assert [receiver.recv(100).result(WAIT) for _ in range(3)] == [b"one", b"two", b""]
 
@@ -141,30 +141,30 @@ def test_connected(pair):
 def test_to_a_name_that_is_looked_up(pair):
     receiver, sender = pair
     port = receiver.getsockname()[1]
-    sender.send_to(b"hello", ("localhost", port)).result(WAIT)
-    assert receiver.recv_from(100).result(WAIT)[0] == b"hello"
+    sender.sendto(b"hello", ("localhost", port)).result(WAIT)
+    assert receiver.recvfrom(100).result(WAIT)[0] == b"hello"
 
 
 def test_cancel(pair):
     receiver, sender = pair
-    cancel_and_wait(receiver.recv_from(100))
-    cancel_and_wait(receiver.recv_from_into(bytearray(100)))
-    sender.send_to(b"still works", receiver.getsockname()).result(WAIT)
-    assert receiver.recv_from(100).result(WAIT)[0] == b"still works"
+    cancel_and_wait(receiver.recvfrom(100))
+    cancel_and_wait(receiver.recvfrom_into(bytearray(100)))
+    sender.sendto(b"still works", receiver.getsockname()).result(WAIT)
+    assert receiver.recvfrom(100).result(WAIT)[0] == b"still works"
 
 
 def test_close_ends_what_is_pending(pair):
     receiver, _ = pair
-    waiting = [receiver.recv_from(100), receiver.recv_from_into(bytearray(9)), receiver.recv_msg_into([bytearray(9)])]
+    waiting = [receiver.recvfrom(100), receiver.recvfrom_into(bytearray(9)), receiver.recvmsg_into([bytearray(9)])]
     receiver.close()
     assert all(future.cancelled() for future in waiting)
     with pytest.raises(ValueError, match="closed"):
-        receiver.recv_from(100)
+        receiver.recvfrom(100)
     with pytest.raises(ValueError, match="closed"):
-        receiver.send_to(b"x", ("127.0.0.1", 9))
+        receiver.sendto(b"x", ("127.0.0.1", 9))
 
 
-@pytest.mark.parametrize("how", ["recv_from", "recv_from_into", "recv_msg_into"])
+@pytest.mark.parametrize("how", ["recvfrom", "recvfrom_into", "recvmsg_into"])
 def test_what_a_cancelled_await_had_got_is_for_the_next(pair, how):
     """The datagram and the cancel come at the same time, in every order: none is lost, and none comes twice."""
     receiver, sender = pair
@@ -174,20 +174,20 @@ def test_what_a_cancelled_await_had_got_is_for_the_next(pair, how):
         seen: list[bytes] = []
 
         async def receive() -> None:
-            if how == "recv_from":
-                seen.append((await receiver.recv_from(10))[0])
+            if how == "recvfrom":
+                seen.append((await receiver.recvfrom(10))[0])
                 return
             buffer = bytearray(10)
-            if how == "recv_from_into":
-                count, _ = await receiver.recv_from_into(buffer)
+            if how == "recvfrom_into":
+                count, _ = await receiver.recvfrom_into(buffer)
             else:
-                count = await receiver.recv_msg_into([memoryview(buffer)[:3], memoryview(buffer)[3:]])
+                count = await receiver.recvmsg_into([memoryview(buffer)[:3], memoryview(buffer)[3:]])
             seen.append(bytes(buffer[:count]))
 
         for number in range(60):
             task = asyncio.ensure_future(receive())
             await asyncio.sleep(0)
-            sending = sender.send_to(b"%08d" % number, address)
+            sending = sender.sendto(b"%08d" % number, address)
             if number % 3:
                 await sending
             if number % 2:
@@ -205,18 +205,18 @@ def test_what_a_cancelled_await_had_got_is_for_the_next(pair, how):
 def test_a_datagram_that_was_given_back_may_be_too_long_for_the_next_receive(pair):
     receiver, sender = pair
     for how, argument in (
-        ("recv_from", 4),
+        ("recvfrom", 4),
         ("recv", 4),
         ("recv_into", bytearray(4)),
-        ("recv_from_into", bytearray(4)),
-        ("recv_msg_into", [bytearray(2), bytearray(2)]),
+        ("recvfrom_into", bytearray(4)),
+        ("recvmsg_into", [bytearray(2), bytearray(2)]),
     ):
         receiver._put_back(b"too long")
         with pytest.raises(tpio.TruncatedError) as caught:
             getattr(receiver, how)(argument).result(WAIT)
         assert caught.value.data == b"too "
-    sender.send_to(b"next", receiver.getsockname()).result(WAIT)
-    assert receiver.recv_from(9).result(WAIT)[0] == b"next"
+    sender.sendto(b"next", receiver.getsockname()).result(WAIT)
+    assert receiver.recvfrom(9).result(WAIT)[0] == b"next"
 
 
 def test_a_connection_does_not_name_its_sender():
@@ -225,7 +225,7 @@ def test_a_connection_does_not_name_its_sender():
     ours, theirs = tcp_pair()
     with closing(ours, theirs):
         theirs.send(b"abc").result(WAIT)
-        assert ours.recv_from(10).result(WAIT) == (b"abc", None)
+        assert ours.recvfrom(10).result(WAIT) == (b"abc", None)
 
 
 def test_bad_arguments_are_refused_at_once(pair):
@@ -233,21 +233,21 @@ def test_bad_arguments_are_refused_at_once(pair):
     submitted = tpio.default_pool().stats().submitted
     address = receiver.getsockname()
     with pytest.raises(ValueError, match="negative"):
-        receiver.recv_from(-1)
+        receiver.recvfrom(-1)
     with pytest.raises(TypeError):
-        receiver.recv_from("10")
+        receiver.recvfrom("10")
     with pytest.raises(TypeError, match="writable"):
-        receiver.recv_from_into(b"read only")
+        receiver.recvfrom_into(b"read only")
     with pytest.raises(TypeError):
-        sender.send_to("text", address)
+        sender.sendto("text", address)
     with pytest.raises(TypeError):
-        sender.send_to("text", ("localhost", 9))
+        sender.sendto("text", ("localhost", 9))
     for bad in (None, "127.0.0.1", ("127.0.0.1",), (127, 9), ("127.0.0.1", "9")):
         with pytest.raises(TypeError):
-            sender.send_to(b"x", bad)
+            sender.sendto(b"x", bad)
     for port in (-1, 65536):
         with pytest.raises(OverflowError):
-            sender.send_to(b"x", ("127.0.0.1", port))
+            sender.sendto(b"x", ("127.0.0.1", port))
     with pytest.raises(ValueError, match="datagram"):
         receiver.poll_read()  # it would take the datagram away
     assert tpio.default_pool().stats().submitted == submitted
@@ -256,7 +256,7 @@ def test_bad_arguments_are_refused_at_once(pair):
 def test_a_host_with_a_null_character_is_no_address(pair):
     _, sender = pair
     with pytest.raises(ValueError, match="null"):
-        sender.send_to(b"x", ("127.0.0.1\0.example", 9))
+        sender.sendto(b"x", ("127.0.0.1\0.example", 9))
 
 
 def test_a_storm_from_many_threads_loses_nothing(pair):
@@ -269,17 +269,17 @@ def test_a_storm_from_many_threads_loses_nothing(pair):
         if future.cancelled():
             return
         data, sender = future.result()
-        receiver.send_to(data, sender)
+        receiver.sendto(data, sender)
         if not receiver.closed:
-            receiver.recv_from(100).add_done_callback(echo)
+            receiver.recvfrom(100).add_done_callback(echo)
 
     for _ in range(4):
-        receiver.recv_from(100).add_done_callback(echo)
+        receiver.recvfrom(100).add_done_callback(echo)
 
     def client() -> None:
         with udp() as mine:
             for number in range(rounds):
-                mine.send_to(b"%d" % number, address).result(WAIT)
-                assert mine.recv_from(100).result(WAIT) == (b"%d" % number, address)
+                mine.sendto(b"%d" % number, address).result(WAIT)
+                assert mine.recvfrom(100).result(WAIT) == (b"%d" % number, address)
 
     support.at_once(*[client] * 4)

@@ -411,5 +411,8 @@ def test_closing_at_once_loses_no_write(path):
 
 
 def test_a_file_has_no_readiness(path):
-    with tpio.open(contents(path, b"x")) as file, pytest.raises(ValueError, match="only pipes and sockets"):
-        file.poll_read()
+    with tpio.open(contents(path, b"x")) as file:
+        assert not hasattr(tpio.File, "poll_read")
+        assert not hasattr(file, "poll_read")
+        with pytest.raises(ValueError, match="only pipes and sockets"):
+            tpio.Handle.poll_read(file)

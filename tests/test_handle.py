@@ -154,7 +154,7 @@ def test_fileno_while_it_is_closed():
 def test_the_value_that_stands_for_this_process_is_no_handle():
     for value in (-1, 2**64 - 1, 0):
         with pytest.raises(ValueError, match="is not a handle"):
-            tpio.wait(value)
+            tpio.wait_for_handle(value)
         with pytest.raises(ValueError, match="is not a handle"):
             tpio.Handle(value)
 

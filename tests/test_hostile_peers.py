@@ -378,13 +378,13 @@ def test_datagrams_of_the_wrong_size(chance):
         sender = plain.getsockname()
         for _ in range(TRIES):
             data = chance.randbytes(chance.choice([0, 1, 99, 100, 101, 5000, 65507]))
-            kind = chance.choice(["recv", "recv_into", "recv_from", "recv_from_into", "recv_msg_into"])
+            kind = chance.choice(["recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg_into"])
             buffers = [bytearray(60), bytearray(40)]
             early = chance.random() < 0.5
             if not early:
                 plain.sendto(data, ours.getsockname())
-            if kind == "recv_msg_into":
-                future = ours.recv_msg_into(buffers)
+            if kind == "recvmsg_into":
+                future = ours.recvmsg_into(buffers)
             elif kind.endswith("into"):
                 buffers = [bytearray(100)]
                 future = getattr(ours, kind)(buffers[0])
@@ -398,13 +398,13 @@ def test_datagrams_of_the_wrong_size(chance):
                 assert caught.value.data == data[:100]
                 continue
             result = future.result(WAIT)
-            if kind.startswith("recv_from"):
+            if kind.startswith("recvfrom"):
                 result, address = result
                 assert address == sender
             assert result == (len(data) if kind.endswith("into") else data)
             if kind.endswith("into"):
                 assert b"".join(buffers)[: len(data)] == data
-        too_long = ours.send_to(bytes(70_000), sender).exception(WAIT)
+        too_long = ours.sendto(bytes(70_000), sender).exception(WAIT)
         assert too_long.winerror == 10040  # WSAEMSGSIZE
-        assert ours.send_to(b"", sender).result(WAIT) == 0
+        assert ours.sendto(b"", sender).result(WAIT) == 0
         assert plain.recvfrom(10) == (b"", ours.getsockname())

@@ -55,7 +55,7 @@ def test_what_a_read_has_got_is_for_the_next_one(into):
 def test_what_a_read_into_many_buffers_has_got_is_for_the_next_one():
     one, other = socket.socketpair()
     with tpio.Socket(sock=one) as one, tpio.Socket(sock=other) as other:
-        run(lambda: one.recv_msg_into([bytearray(1), bytearray(9)]), lambda: other.send(b"abc"))
+        run(lambda: one.recvmsg_into([bytearray(1), bytearray(9)]), lambda: other.send(b"abc"))
         assert one.recv(10).result(WAIT) == b"abc"
 
 
@@ -80,19 +80,19 @@ def test_what_a_read_has_got_in_a_buffer_of_another_shape(make, scattered):
         pytest.skip("PEP 688 is of Python 3.12")
     one, other = socket.socketpair()
     with tpio.Socket(sock=one) as one, tpio.Socket(sock=other) as other:
-        run(lambda: one.recv_msg_into([make()]) if scattered else one.recv_into(make()), lambda: other.send(b"abc"))
+        run(lambda: one.recvmsg_into([make()]) if scattered else one.recv_into(make()), lambda: other.send(b"abc"))
         assert one.recv(10).result(WAIT) == b"abc"
 
 
-@pytest.mark.parametrize("into", [False, True], ids=["recv_from", "recv_from_into"])
+@pytest.mark.parametrize("into", [False, True], ids=["recvfrom", "recvfrom_into"])
 def test_what_a_receive_of_a_datagram_has_got_is_for_the_next_one(into):
     with tpio.Socket(type=socket.SOCK_DGRAM) as one, tpio.Socket(type=socket.SOCK_DGRAM) as other:
         one.bind(("127.0.0.1", 0))
         run(
-            lambda: one.recv_from_into(bytearray(10)) if into else one.recv_from(10),
-            lambda: other.send_to(b"abc", one.getsockname()),
+            lambda: one.recvfrom_into(bytearray(10)) if into else one.recvfrom(10),
+            lambda: other.sendto(b"abc", one.getsockname()),
         )
-        assert one.recv_from(10).result(WAIT)[0] == b"abc"
+        assert one.recvfrom(10).result(WAIT)[0] == b"abc"
 
 
 def test_a_connection_that_an_accept_has_got_is_for_the_next_one():

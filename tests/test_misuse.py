@@ -34,7 +34,7 @@ def test_what_is_no_time_is_refused(timeout, tmp_path: Path):
         lambda: tpio.sleep(0, window=timeout),
         lambda: tpio.Timer(print, timeout),
         lambda: tpio.Timer(print, 0, period=timeout),
-        lambda: tpio.wait(threading.get_native_id(), timeout),
+        lambda: tpio.wait_for_handle(threading.get_native_id(), timeout),
         lambda: tpio.open_connection(("127.0.0.1", 1), timeout=timeout),
         lambda: tpio.open_pipe("no-such-pipe", timeout=timeout),
     ]
@@ -107,7 +107,7 @@ def test_a_fraction_is_no_number_of_anything(tmp_path: Path):
             lambda: tpio.copy_file(path, tmp_path / "copy", depth=1.5),
             lambda: tpio.copy_file(path, tmp_path / "copy", block=1.5),
             lambda: tpio.Handle(Fileno()),
-            lambda: tpio.wait(Fileno()),
+            lambda: tpio.wait_for_handle(Fileno()),
             lambda: tpio.spawn("no such program", creationflags=1.5),
         ]
         for use in uses:
@@ -222,9 +222,9 @@ def test_recv_from_on_a_connection_loses_nothing():
     ours, theirs = tcp_pair()
     with closing(ours, theirs):
         ours._put_back(b"0123456789")
-        assert ours.recv_from(4).result(WAIT)[0] == b"0123"
+        assert ours.recvfrom(4).result(WAIT)[0] == b"0123"
         buffer = bytearray(4)
-        assert ours.recv_from_into(buffer).result(WAIT)[0] == 4
+        assert ours.recvfrom_into(buffer).result(WAIT)[0] == 4
         assert buffer == b"4567"
         assert ours.recv(10).result(WAIT) == b"89"
 

@@ -183,7 +183,7 @@ def test_a_callback_of_what_a_close_cancels_may_wait_for_what_it_cancels_later()
     kernel32 = ctypes.WinDLL("kernel32")
     kernel32.CreateEventW.restype = ctypes.c_void_p
     event = kernel32.CreateEventW(None, True, False, None)
-    later = tpio.wait(event, pool=pool)
+    later = tpio.wait_for_handle(event, pool=pool)
     _winapi.CloseHandle(event)  # tpio has its own
     cancelled_by_a_close("timer", pool, lambda _: ended.append(concurrent.futures.wait([later], WAIT).done == {later}))
     pool.close()

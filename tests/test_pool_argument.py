@@ -10,7 +10,7 @@ from ends import pipe_name
 USES = {
     "sleep": lambda pool, path: tpio.sleep(0, pool=pool),
     "Timer": lambda pool, path: tpio.Timer(print, 0, pool=pool),
-    "wait": lambda pool, path: tpio.wait(1 << 20, pool=pool),
+    "wait_for_handle": lambda pool, path: tpio.wait_for_handle(1 << 20, pool=pool),
     "open": lambda pool, path: tpio.open(path, "wb", pool=pool),
     "copy_file": lambda pool, path: tpio.copy_file(__file__, path, pool=pool),
     "watch": lambda pool, path: tpio.watch(path.parent, pool=pool),

@@ -296,7 +296,7 @@ def test_closing_the_object_ends_what_is_pending_and_leaves_the_process():
             use()
     assert process.poll() is None
     stdin.close()
-    assert tpio.wait(handle, WAIT).result(2 * WAIT)
+    assert tpio.wait_for_handle(handle, WAIT).result(2 * WAIT)
     kernel32.CloseHandle(wintypes.HANDLE(handle))
 
 
@@ -318,13 +318,13 @@ def test_kill_ends_the_process_and_is_no_error_afterwards():
 
 def test_a_process_can_be_waited_for_as_any_other_object():
     with run(STAY, stdin=PIPE) as process:
-        assert tpio.wait(process, 0.01).result(WAIT) is False
-        ended = tpio.wait(process, WAIT)
+        assert tpio.wait_for_handle(process, 0.01).result(WAIT) is False
+        ended = tpio.wait_for_handle(process, WAIT)
         process.stdin.close()
         assert ended.result(2 * WAIT) is True
         assert has_ended(process.handle)
     with pytest.raises(ValueError, match="the process object is closed"):
-        tpio.wait(process)
+        tpio.wait_for_handle(process)
 
 
 def test_signals_of_a_process():
@@ -368,7 +368,7 @@ def test_kill_ends_the_grandchildren_too():
         grandchild = open_process(int(process.stdout.read(100).result(WAIT).split()[1]))
         assert not has_ended(grandchild)
         process.kill()
-        assert tpio.wait(grandchild, WAIT).result(2 * WAIT)
+        assert tpio.wait_for_handle(grandchild, WAIT).result(2 * WAIT)
         assert process.wait().result(WAIT) == 1
     kernel32.CloseHandle(wintypes.HANDLE(grandchild))
 
@@ -391,8 +391,8 @@ def test_a_hung_child_with_a_grandchild_on_the_same_pipe():
         process.kill()
         assert process.communicate().result(WAIT) == (b"", b"")
         assert process.returncode == 1
-        assert tpio.wait(child, WAIT).result(2 * WAIT)
-        assert tpio.wait(grandchild, WAIT).result(2 * WAIT)
+        assert tpio.wait_for_handle(child, WAIT).result(2 * WAIT)
+        assert tpio.wait_for_handle(grandchild, WAIT).result(2 * WAIT)
     kernel32.CloseHandle(wintypes.HANDLE(child))
     kernel32.CloseHandle(wintypes.HANDLE(grandchild))
     del process, caught
@@ -425,7 +425,7 @@ def test_a_child_that_outlives_us_does_not_hold_up_our_exit():
     handle = kernel32.OpenProcess(0x00100001, False, pid)  # SYNCHRONIZE | PROCESS_TERMINATE
     assert handle and not has_ended(handle)
     assert kernel32.TerminateProcess(wintypes.HANDLE(handle), 1)
-    assert tpio.wait(handle, WAIT).result(2 * WAIT)
+    assert tpio.wait_for_handle(handle, WAIT).result(2 * WAIT)
     kernel32.CloseHandle(wintypes.HANDLE(handle))
 
 
@@ -698,7 +698,7 @@ def test_threads_that_close_kill_and_wait_at_once():
             use(process.kill),
             process.close,
         )
-        assert tpio.wait(handle, WAIT).result(2 * WAIT)  # its stdin is closed, if it was not killed
+        assert tpio.wait_for_handle(handle, WAIT).result(2 * WAIT)  # its stdin is closed, if it was not killed
         kernel32.CloseHandle(wintypes.HANDLE(handle))
 
 

@@ -632,14 +632,14 @@ def cancels_all_receives(sock):
     assert ctypes.windll.kernel32.CancelIoEx(handle, None)
 
 
-@pytest.mark.parametrize("how", ["recv", "recv_into", "recv_msg_into"])
+@pytest.mark.parametrize("how", ["recv", "recv_into", "recvmsg_into"])
 def test_a_receive_survives_the_cancel_of_another(pair, how):
     server, client = pair
     buffer = bytearray(4)
     if how == "recv":
         future = server.recv(4)
     else:
-        future = server.recv_into(buffer) if how == "recv_into" else server.recv_msg_into([buffer])
+        future = server.recv_into(buffer) if how == "recv_into" else server.recvmsg_into([buffer])
     cancels_all_receives(server)
     client.send(b"data").result(WAIT)
     assert future.result(WAIT) == (b"data" if how == "recv" else 4)

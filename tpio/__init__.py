@@ -14,7 +14,17 @@ if sys.platform != "win32":
     )
 
 try:
-    from ._tpio import BindError, Future, Handle, Pool, PoolStats, TruncatedError, default_pool, sleep, wait
+    from ._tpio import (
+        BindError,
+        Future,
+        Handle,
+        Pool,
+        PoolStats,
+        TruncatedError,
+        default_pool,
+        sleep,
+        wait_for_handle,
+    )
 except ImportError as error:
     if "interpreter" not in str(error):
         raise
@@ -90,7 +100,7 @@ __all__ = [
     "read_into",
     "sleep",
     "spawn",
-    "wait",
+    "wait_for_handle",
     "watch",
     "write",
 ]

@@ -289,13 +289,13 @@ def check_event(timed: Clock) -> None:
     try:
 
         def turn() -> bool:
-            waiting = tpio.wait(event)
+            waiting = tpio.wait_for_handle(event)
             kernel32.SetEvent(ctypes.c_void_p(event))
             return result(waiting)
 
         for _ in range(100):
             expect(timed(turn), True)
-        expect(result(tpio.wait(event, 0.01)), False)
+        expect(result(tpio.wait_for_handle(event, 0.01)), False)
     finally:
         kernel32.CloseHandle(event)
 
@@ -312,8 +312,8 @@ def check_udp(timed: Clock) -> None:
         there.bind(("127.0.0.1", 0))
 
         def turn(message: bytes) -> tuple[bytes, Any]:
-            receiving = there.recv_from(64)
-            result(here.send_to(message, there.getsockname()))
+            receiving = there.recvfrom(64)
+            result(here.sendto(message, there.getsockname()))
             return result(receiving)
 
         for number in range(100):
@@ -339,8 +339,8 @@ def check_buffers(timed: Clock) -> None:
 
             def turn(number: int) -> list[bytearray]:
                 parts = [bytearray(4), bytearray(8), bytearray(100)]
-                receiving = server.recv_msg_into(parts)
-                expect(result(client.send_msg([b"here", b"", b"%08d" % number])), 12)
+                receiving = server.recvmsg_into(parts)
+                expect(result(client.sendmsg([b"here", b"", b"%08d" % number])), 12)
                 expect(result(receiving), 12)
                 return parts[:2]
 

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, SupportsIndex
 
 from . import _tpio
+from ._construct import Absent
 from ._steps import Steps, steps
 from ._tpio import FileHandle, Future, Pool
 
@@ -48,6 +49,8 @@ class File(FileHandle):
         self.name = name
         self.alignment = 1  # what offsets, sizes and addresses must be multiples of; more than 1 when unbuffered
 
+    poll_read = Absent()  # a read of a file never waits for a peer
+
     # Unbuffered files: the system only says "invalid parameter"; here is what is wrong.
 
     def _check_aligned(self, size: int, offset: int | None, address_of: Any = None) -> None:
@@ -69,13 +72,13 @@ class File(FileHandle):
             raise ValueError("an unbuffered file cannot be read into bytes: use read_into(tpio.aligned_buffer(size))")
         return super().read(n, offset)
 
-    def read_into(self, buf: Any, offset: int | None = None) -> Future[int]:
+    def read_into(self, buffer: Any, offset: int | None = None) -> Future[int]:
         if self.alignment > 1:
             at_end = offset is None and self._position % self.alignment != 0  # nothing else leaves it there
             if at_end and self._position >= self.size():
                 return _tpio.done_future_of(0)
-            self._check_aligned(_size_of(buf), offset, buf)
-        return super().read_into(buf, offset)
+            self._check_aligned(_size_of(buffer), offset, buffer)
+        return super().read_into(buffer, offset)
 
     def write(self, data: Any, offset: int | None = None) -> Future[int]:
         if self.alignment > 1:

@@ -17,9 +17,10 @@ from concurrent.futures import CancelledError
 from typing import Any, Self
 
 from . import _tpio
+from ._construct import NoPublicConstructor
 from ._pipes import GENERIC_READ, GENERIC_WRITE, OPEN_EXISTING, Pipe, pipe
 from ._steps import CANCELLED, FAILED, FINISHED, Steps, steps, timed_out, with_timeout
-from ._tpio import Future, default_pool, timeout_seconds, wait
+from ._tpio import Future, default_pool, timeout_seconds, wait_for_handle
 
 PIPE = subprocess.PIPE
 STDOUT = subprocess.STDOUT
@@ -29,7 +30,7 @@ KILLED = 1  # the exit code of a process that was killed, as in subprocess
 CHUNK = 65536
 
 
-class Process:
+class Process(metaclass=NoPublicConstructor, made_by="tpio.spawn()"):
     """A child started by `tpio.spawn`.
 
     pid; args; stdin, stdout, stderr: our ends, Pipe or None; returncode: None until wait(), poll() or communicate() has
@@ -51,7 +52,7 @@ class Process:
 
     @property
     def handle(self) -> int:
-        """The process's HANDLE, which stays this object's; tpio.wait takes the object itself."""
+        """The process's HANDLE, which stays this object's; tpio.wait_for_handle takes the object itself."""
         with self._lock:
             self._require_open()
             return self._process
@@ -75,7 +76,7 @@ class Process:
     def _end(self, timeout: float | None) -> Future[bool]:
         with self._lock:
             self._require_open()
-            ended = wait(self._process, timeout)
+            ended = wait_for_handle(self._process, timeout)
             self._waits.add(ended)
         ended.add_done_callback(self._forget)
         return ended
@@ -385,4 +386,4 @@ def spawn(
         raise
     finally:
         standard.close_theirs()
-    return Process(args, process, job, pid, standard.ends)
+    return Process._create(args, process, job, pid, standard.ends)

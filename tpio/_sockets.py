@@ -212,27 +212,27 @@ class Socket(SocketHandle):
         """As read(n)."""
         return self.read(n)
 
-    def recv_into(self, buf: Any) -> Future[int]:
-        """As read_into(buf)."""
-        return self.read_into(buf)
+    def recv_into(self, buffer: Any) -> Future[int]:
+        """As read_into(buffer)."""
+        return self.read_into(buffer)
 
     def send(self, data: Any) -> Future[int]:
         """As write(data): the whole of it."""
         return self.write(data)
 
-    def send_to(self, data: Any, address: Address) -> Future[int]:
+    def sendto(self, data: Any, address: Address) -> Future[int]:
         """Sends one datagram to (host, port); a host name is looked up on the pool. Future of the number of bytes.
         https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasendto"""
         self._require_open()
         if _tpio.is_numeric(self.family, address):
-            return self._send_to(self.family, data, address)
+            return self._sendto(self.family, data, address)
         with memoryview(data):  # what is no buffer is refused at once
             return self._look_up_and_send(data, address)
 
     @steps
     def _look_up_and_send(self, data: Any, address: Address) -> Steps[int]:
         found = yield getaddrinfo(address[0], address[1], family=self.family, type=self.type)
-        sent: int = yield self._send_to(self.family, data, found[0][4])
+        sent: int = yield self._sendto(self.family, data, found[0][4])
         return sent
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> Future[int]:

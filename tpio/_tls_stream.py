@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Literal, Self, TypeVar
 
 from . import _tpio
+from ._construct import NoPublicConstructor
 from ._steps import FINISHED, Steps, steps
 from ._tls_context import Context, version_of
 from ._tpio import Future, Handle, Pool, TLSError
@@ -47,7 +48,7 @@ class _Turn:
                 return
 
 
-class TLSStream:
+class TLSStream(metaclass=NoPublicConstructor, made_by="tpio.tls.connect(), wrap() or a TLSListener"):
     """A connection over TLS. Operations return futures, as those of tpio.Handle do; any number may be in flight, of which
     the reads take place one after the other, and so do the writes.
 

@@ -98,9 +98,9 @@ def read(h: Any, n: int, offset: int | None = None) -> Future[bytes]:
     return handle_of(h).read(n, offset)
 
 
-def read_into(h: Any, buf: Any, offset: int | None = None) -> Future[int]:
+def read_into(h: Any, buffer: Any, offset: int | None = None) -> Future[int]:
     """Reads into a writable buffer. See Handle.read_into."""
-    return handle_of(h).read_into(buf, offset)
+    return handle_of(h).read_into(buffer, offset)
 
 
 def write(h: Any, data: Any, offset: int | None = None) -> Future[int]:

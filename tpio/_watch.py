@@ -11,6 +11,7 @@ from collections import deque
 from typing import Any, NamedTuple, Self
 
 from . import _tpio
+from ._construct import NoPublicConstructor
 from ._steps import CANCELLED, FAILED, FINISHED
 from ._tpio import FileHandle, Future, Pool
 
@@ -111,7 +112,7 @@ class _Directory(FileHandle):
             watcher._looked(looking)
 
 
-class Watcher:
+class Watcher(metaclass=NoPublicConstructor, made_by="tpio.watch()"):
     """A directory that is being watched, by `tpio.watch`. Made to be iterated over, or asked for changes()."""
 
     def __init__(self, path: str, recursive: bool, *, pool: Pool | None = None) -> None:
@@ -288,4 +289,4 @@ def watch(path: str | bytes | os.PathLike[Any], *, recursive: bool = True, pool:
         name = os.path.abspath(name)  # changes have full paths, wherever the program may go
     if os.path.exists(name) and not os.path.isdir(name):
         raise NotADirectoryError(20, "not a directory", name, 267)
-    return Watcher(name, recursive, pool=pool)
+    return Watcher._create(name, recursive, pool=pool)

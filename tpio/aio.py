@@ -211,7 +211,7 @@ class Proactor:
     # ---- datagrams
 
     def recvfrom(self, conn: Any, nbytes: int, flags: int = 0) -> asyncio.Future[tuple[bytes, Any]]:
-        return self._register(cast(Socket, self._reader(conn)).recv_from(nbytes), conn)
+        return self._register(cast(Socket, self._reader(conn)).recvfrom(nbytes), conn)
 
     def recvfrom_into(self, conn: Any, buf: Any, nbytes: int = 0) -> asyncio.Future[tuple[int, Any]]:
         """nbytes: how many at most; 0: as many as there is room for. asyncio's loop gives no flags."""
@@ -220,12 +220,12 @@ class Proactor:
                 raise ValueError(f"a buffer of {view.nbytes} bytes cannot take {nbytes}")
             if 0 < nbytes < view.nbytes:
                 buf = view.cast("B")[:nbytes]
-        return self._register(cast(Socket, self._reader(conn)).recv_from_into(buf), conn)
+        return self._register(cast(Socket, self._reader(conn)).recvfrom_into(buf), conn)
 
     def sendto(self, conn: Any, buf: Any, flags: int = 0, addr: Any = None) -> asyncio.Future[int]:
         handle = cast(Socket, self._handle(conn))
         try:
-            sending = handle._send_to(conn.family, buf, addr)
+            sending = handle._sendto(conn.family, buf, addr)
         except _tpio.NotNumericError:  # the name of a host, say: what the system would say of it
             return self._failure(_tpio.winerror(errno.WSAEINVAL))
         return self._register(sending, conn)
@@ -328,7 +328,7 @@ class Proactor:
     def wait_for_handle(self, handle: int, timeout: float | None = None) -> asyncio.Future[bool]:
         """A future of True, or of False when the time is up."""
         self._check_closed()
-        waiting = _tpio.wait(handle, timeout)
+        waiting = _tpio.wait_for_handle(handle, timeout)
         if waiting.done() and not waiting.cancelled() and (error := waiting.exception()) is not None:
             raise error  # asyncio takes every end of a future for that of the child
         return self._register(waiting, None)

@@ -61,7 +61,7 @@ def wrap(
     transport = handle_of(handle)
     if transport.closed:
         raise ValueError("I/O operation on closed handle")
-    return with_timeout(TLSStream(transport, context, server_hostname)._connect(), timeout, "the TLS handshake")
+    return with_timeout(TLSStream._create(transport, context, server_hostname)._connect(), timeout, "the TLS handshake")
 
 
 def connect(

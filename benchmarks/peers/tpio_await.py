@@ -111,14 +111,14 @@ class TpioAwait(_OnLoop):
         async def call(end: tpio.Socket, peer: Any) -> None:
             message = bytes(size)
             for _ in range(turns):
-                await end.send_to(message, peer)
-                expect((await end.recv_from(size))[0], size)
+                await end.sendto(message, peer)
+                expect((await end.recvfrom(size))[0], size)
 
         async def answer(end: tpio.Socket) -> None:
             for _ in range(turns):
-                message, sender = await end.recv_from(size)
+                message, sender = await end.recvfrom(size)
                 expect(message, size)
-                await end.send_to(message, sender)
+                await end.sendto(message, sender)
 
         with udp_sockets() as (near, far):
             return self._run(timed(call(near, far.getsockname()), answer(far)))

@@ -106,7 +106,7 @@ class TpioCallbacks(Peer):
             for wave in waves(waits, together):
                 ended = Countdown(wave)
                 for handle in handles[:wave]:
-                    tpio.wait(handle).add_done_callback(ended)
+                    tpio.wait_for_handle(handle).add_done_callback(ended)
                 for handle in handles[:wave]:
                     set_event(handle)
                 ended.wait()
@@ -270,13 +270,13 @@ class _UdpAnswer(_Chain):
         self.size = size
 
     def begin(self) -> None:
-        self.end.recv_from(self.size).add_done_callback(self.on_received)
+        self.end.recvfrom(self.size).add_done_callback(self.on_received)
 
     def on_received(self, future: tpio.Future[tuple[bytes, Any]]) -> None:
         try:
             message, sender = future.result()
             expect(message, self.size)
-            self.end.send_to(message, sender)
+            self.end.sendto(message, sender)
             self.go_on()
         except BaseException as error:
             self.done.set_exception(error)
@@ -288,7 +288,7 @@ class _UdpCall(_UdpAnswer):
         self.peer = peer
 
     def begin(self) -> None:
-        self.end.send_to(bytes(self.size), self.peer)
+        self.end.sendto(bytes(self.size), self.peer)
         super().begin()
 
     def on_received(self, future: tpio.Future[tuple[bytes, Any]]) -> None:

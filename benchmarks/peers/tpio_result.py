@@ -107,14 +107,14 @@ class TpioResult(Peer):
             def call() -> None:
                 message = bytes(size)
                 for _ in range(turns):
-                    near.send_to(message, peer).result()
-                    expect(near.recv_from(size).result()[0], size)
+                    near.sendto(message, peer).result()
+                    expect(near.recvfrom(size).result()[0], size)
 
             def answer() -> None:
                 for _ in range(turns):
-                    message, sender = far.recv_from(size).result()
+                    message, sender = far.recvfrom(size).result()
                     expect(message, size)
-                    far.send_to(message, sender).result()
+                    far.sendto(message, sender).result()
 
             return in_threads(call, answer)
 
@@ -126,7 +126,7 @@ class TpioResult(Peer):
         with events(together) as handles:
             began = perf_counter()
             for wave in waves(waits, together):
-                waiting = [tpio.wait(handle) for handle in handles[:wave]]
+                waiting = [tpio.wait_for_handle(handle) for handle in handles[:wave]]
                 for handle in handles[:wave]:
                     set_event(handle)
                 for future in waiting:

@@ -346,7 +346,7 @@ class Machine(RuleBasedStateMachine):
         offset = dice.pick([None, None, None, 0, 5, -1, "x"])
         verbs: list[Any] = [stream.writer.write, tpio.write]
         if isinstance(stream.writer, tpio.Socket):
-            verbs.append(stream.writer.send_msg)
+            verbs.append(stream.writer.sendmsg)
         verb = dice.pick(verbs)
         args: tuple[Any, ...] = (data, offset)
         if verb == tpio.write:
@@ -380,7 +380,7 @@ class Machine(RuleBasedStateMachine):
             future = self._call("poll_read", stream.reader.poll_read)
         elif isinstance(stream.reader, tpio.Socket):
             into = calls.targets(dice)
-            future = self._call("recv_msg_into", stream.reader.recv_msg_into, into)
+            future = self._call("recvmsg_into", stream.reader.recvmsg_into, into)
             into = into if isinstance(into, list) else []  # anything else that is accepted has no room
         else:
             return

@@ -271,7 +271,7 @@ TARGETS: list[Callable[[], Any]] = [
 
 
 def many(buffers: list[Callable[[], Any]]) -> Callable[[Dice], Any]:
-    """For send_msg and recv_msg_into."""
+    """For sendmsg and recvmsg_into."""
 
     def make(dice: Dice) -> Any:
         if dice.chance(40):

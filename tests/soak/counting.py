@@ -17,7 +17,7 @@ _lock = threading.Lock()
 _METHODS: dict[type, str] = {
     tpio.Pipe: "read read_into write poll_read ioctl",
     tpio.PipeListener: "accept",
-    tpio.Socket: "read read_into write poll_read accept connect send_msg recv_msg_into recv_from recv_from_into send_to "
+    tpio.Socket: "read read_into write poll_read accept connect sendmsg recvmsg_into recvfrom recvfrom_into sendto "
     "sendfile disconnect detach share",
     tpio.File: "read read_into write read_many write_many lock ioctl",
     tpio.Watcher: "changes",

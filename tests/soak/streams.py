@@ -32,7 +32,7 @@ def _send(chance: random.Random, end: tpio.Handle, flow: Flow, total: int) -> No
                 data = memoryview(data)
             if kind == 3 and isinstance(end, tpio.Socket):
                 half = size // 2
-                future = end.send_msg([data[:half], data[half:]])
+                future = end.sendmsg([data[:half], data[half:]])
             else:
                 future = end.write(data)
             pending.append((maybe_follow(chance, future), size))
@@ -59,7 +59,7 @@ def _receive(chance: random.Random, end: tpio.Handle, flow: Flow, most: int = 3)
                 pending.append((maybe_follow(chance, end.read(pick_size(chance))), []))
             elif kind == 8 and isinstance(end, tpio.Socket):
                 buffers = [bytearray(pick_size(chance)) for _ in range(chance.randint(1, 4))]
-                pending.append((maybe_follow(chance, end.recv_msg_into(buffers)), buffers))
+                pending.append((maybe_follow(chance, end.recvmsg_into(buffers)), buffers))
             else:
                 buffer = bytearray(pick_size(chance))
                 pending.append((maybe_follow(chance, end.read_into(buffer)), [buffer]))
@@ -416,7 +416,7 @@ def datagrams(chance: random.Random) -> None:
         other.bind(("127.0.0.1", 0))
         for number in range(chance.randint(1, 30)):
             if chance.random() < 0.2:
-                reading = other.recv_from(100)
+                reading = other.recvfrom(100)
                 reading.cancel()
                 with suppress(CancelledError):
                     raise AssertionError(f"a datagram that nobody sent: {reading.result(WAIT)}")
@@ -424,8 +424,8 @@ def datagrams(chance: random.Random) -> None:
             data = struct.pack("<II", number, zlib.crc32(body)) + body
             into = bytearray(9000)
             receiving: tpio.Future[Any]
-            receiving = other.recv_from(9000) if chance.random() < 0.5 else other.recv_from_into(into)
-            assert one.send_to(data, other.getsockname()).result(WAIT) == len(data)
+            receiving = other.recvfrom(9000) if chance.random() < 0.5 else other.recvfrom_into(into)
+            assert one.sendto(data, other.getsockname()).result(WAIT) == len(data)
             got, sender = receiving.result(WAIT)
             assert sender == one.getsockname()
             assert (got if isinstance(got, bytes) else bytes(into[:got])) == data
@@ -443,8 +443,8 @@ def scattered_datagrams(chance: random.Random) -> None:
             parts.append(b"!")
             message = b"".join(parts)
             buffers = [bytearray(chance.choice((1, 100, 2000))) for _ in range(chance.randint(1, 4))]
-            receiving = maybe_follow(chance, other.recv_msg_into(buffers))
-            assert one.send_msg(parts).result(WAIT) == len(message)
+            receiving = maybe_follow(chance, other.recvmsg_into(buffers))
+            assert one.sendmsg(parts).result(WAIT) == len(message)
             room = sum(map(len, buffers))
             try:
                 size = receiving.result(WAIT)

@@ -51,8 +51,8 @@ def timers(chance: random.Random) -> None:
 
 def waits(chance: random.Random) -> None:
     events = [_kernel32.CreateEventW(None, True, False, None) for _ in range(chance.randint(1, 10))]
-    futures = [maybe_follow(chance, tpio.wait(event, chance.choice((None, WAIT)))) for event in events]
-    short = [tpio.wait(event, 0.01) for event in events]
+    futures = [maybe_follow(chance, tpio.wait_for_handle(event, chance.choice((None, WAIT)))) for event in events]
+    short = [tpio.wait_for_handle(event, 0.01) for event in events]
     cancelled = chance.sample(futures, len(futures) // 3)
     for future in short:
         assert future.result(WAIT) is False
@@ -74,7 +74,7 @@ def semaphores(chance: random.Random) -> None:
     """Each count that is released is taken by one wait that succeeds, or is left: also when waits are cancelled."""
     semaphore = _kernel32.CreateSemaphoreW(None, 0, 1000, None)
     released = chance.randint(1, 30)
-    waits = [maybe_follow(chance, tpio.wait(semaphore)) for _ in range(30)]
+    waits = [maybe_follow(chance, tpio.wait_for_handle(semaphore)) for _ in range(30)]
     doomed = chance.sample(waits, 20)
 
     def release() -> None:
@@ -146,9 +146,9 @@ def private_pool(chance: random.Random) -> None:
         for future in (
             read.read(10),
             read.read_into(bytearray(10)),
-            datagrams.recv_from(10),
-            tpio.wait(event, pool=pool),
-            tpio.wait(event, 0.001, pool=pool),
+            datagrams.recvfrom(10),
+            tpio.wait_for_handle(event, pool=pool),
+            tpio.wait_for_handle(event, 0.001, pool=pool),
             tpio.sleep(60, pool=pool),
             tpio.sleep(chance.random() * 0.01, pool=pool),
             *(pool.submit(time.sleep, chance.random() * 0.01) for _ in range(5)),
