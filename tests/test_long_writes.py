@@ -186,7 +186,7 @@ def test_a_long_file_and_other_writes_are_sent_in_order(tmp_path: Path):
 def test_gathered_writes_take_their_turn():
     sender, receiver = tcp_pair()
     with closing(sender, receiver):
-        writes = [sender.send(b"s" * LONG), sender.send_msg([b"one", b"two"]), sender.send(b"end")]
+        writes = [sender.send(b"s" * LONG), sender.sendmsg([b"one", b"two"]), sender.send(b"end")]
         assert read_exactly(receiver, LONG + 9) == b"s" * LONG + b"onetwoend"
         assert [write.result(WAIT) for write in writes] == [LONG, 6, 3]
 

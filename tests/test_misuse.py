@@ -217,7 +217,7 @@ def test_a_structure_is_a_buffer(tmp_path: Path):
         assert isinstance(file.ioctl(0, record).exception(WAIT), OSError)  # refused by the system, not before
 
 
-def test_recv_from_on_a_connection_loses_nothing():
+def test_recvfrom_on_a_connection_loses_nothing():
     """Of what was kept: that is a stream, not a datagram."""
     ours, theirs = tcp_pair()
     with closing(ours, theirs):
