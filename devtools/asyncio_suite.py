@@ -6,12 +6,12 @@ pass is in tests/asyncio_suite/expected-VERSION.txt.
 
 from __future__ import annotations
 
+import argparse
 import json
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,22 +46,17 @@ class _Outcome:
     loops: int  # that the test has made
 
 
-@dataclass
-class _Options:
-    loop: str = "tpio"
-    only: str = ""
-    everything: bool = False
-    names: bool = False
-    patience: str = "60"
-    modules: list[str] = field(default_factory=list)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--loop", choices=("tpio", "stock"), default="tpio", help="(default: %(default)s)")
+    parser.add_argument("--only", default="", metavar="PART", help="run only tests with PART in their names")
+    parser.add_argument("--everything", action="store_true", help="run also what is not in the list")
+    parser.add_argument("--names", action="store_true", help="print what passed and made a loop, for a new list")
+    parser.add_argument("--patience", default="60", metavar="SECONDS", help="for one test (default: %(default)s)")
+    parser.add_argument("modules", nargs="*", metavar="MODULE", help="test_streams for instance (default: all)")
 
 
-def run(version: Version, args: Sequence[str]) -> int:
-    """The tests that the list names, or with --everything all; a test of the list that does not pass is a failure.
-
-    --names: prints, for a new list, what has passed and makes a loop.
-    """
-    options = _parse(args)
+def run(version: Version, options: argparse.Namespace) -> int:
+    """Returns 0 if every test of the list passes. Runs the tests of the list, or with --everything all tests."""
     expected = _expected(version)
     if not expected and not options.everything:
         raise Failure(f"there is no list of tests for Python {version.name}; add --everything")
@@ -78,25 +73,6 @@ def run(version: Version, args: Sequence[str]) -> int:
     return _report(expected, outcomes, options)
 
 
-def _parse(args: Sequence[str]) -> _Options:
-    options, left = _Options(), list(args)
-    while left:
-        word = left.pop(0)
-        if word in ("--loop", "--only", "--patience"):
-            if not left:
-                raise Failure(f"{word} needs a value")
-            setattr(options, word[2:], left.pop(0))
-        elif word in ("--everything", "--names"):
-            setattr(options, word[2:], True)
-        elif word.startswith("-"):
-            raise Failure(f"there is no option {word}")
-        else:
-            options.modules.append(word)
-    if options.loop not in ("tpio", "stock"):
-        raise Failure("--loop is tpio or stock")
-    return options
-
-
 def _expected(version: Version) -> list[str]:
     """The ids in the list of a version; what follows a # is a comment."""
     file = _FOLDER / f"expected-{version.number}.txt"
@@ -106,7 +82,9 @@ def _expected(version: Version) -> list[str]:
     return [line for line in lines if line]
 
 
-def _run_module(python: Interpreter, module: str, wanted: list[str] | None, options: _Options) -> list[_Outcome]:
+def _run_module(
+    python: Interpreter, module: str, wanted: list[str] | None, options: argparse.Namespace
+) -> list[_Outcome]:
     with tempfile.TemporaryDirectory(prefix="tpio-asyncio-suite-") as scratch:
         folder = Path(scratch)
         journal = folder / "journal"
@@ -148,7 +126,7 @@ def _counted(outcomes: list[_Outcome]) -> str:
     return f"{count['passed']} passed, {count['failed']} failed{skipped}"
 
 
-def _report(expected: list[str], outcomes: list[_Outcome], options: _Options) -> int:
+def _report(expected: list[str], outcomes: list[_Outcome], options: argparse.Namespace) -> int:
     passed = {outcome.test for outcome in outcomes if outcome.how == "passed"}
     if options.names:
         print(*(outcome.test for outcome in outcomes if outcome.test in passed and outcome.loops), sep="\n")

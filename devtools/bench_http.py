@@ -9,7 +9,6 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from . import build, frameworks, system, wine
@@ -20,11 +19,11 @@ _LOOPS = {"tpio.aio": "tpio", "asyncio Proactor": "proactor", "winloop": "winloo
 _PATIENCE = 60  # seconds for a server to start
 
 
-def run(version: Version, args: Sequence[str]) -> int:
+def run(version: Version, *, quick: bool) -> int:
     """The loops take turns, and what is compared are the turns of one round, as in benchmarks/harness.py."""
     if wine.NATIVE:
         raise Failure("there is no wrk for Windows; run this on Debian or Ubuntu")
-    rounds, seconds = (3, 1) if "--quick" in args else (9, 2)
+    rounds, seconds = (3, 1) if quick else (9, 2)
     system.need("wrk", present=shutil.which("wrk") is not None)
     python = frameworks.get(version)
     with tempfile.TemporaryDirectory(prefix="tpio-http-") as folder:

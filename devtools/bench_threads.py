@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
 
 from . import interpreter, pythons
 from .pythons import Version
 from .ui import Failure, say
 
 
-def run(version: Version, args: Sequence[str]) -> int:
+def run(version: Version, *, quick: bool) -> int:
     """They take turns, each turn a process; what is compared are the turns of one round, as in benchmarks/harness.py."""
-    rounds, seconds = (3, "0.5") if "--quick" in args else (9, "1.5")
+    rounds, seconds = (3, "0.5") if quick else (9, "1.5")
     name = version.name.removesuffix("t")
     builds = {build: interpreter.get(pythons.find(build)) for build in (name, f"{name}t")}
     rates: dict[str, dict[str, list[float]]] = {}

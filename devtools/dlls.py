@@ -38,6 +38,12 @@ class _Image:
         return self.bytes[start : self.bytes.index(b"\0", start)].decode("ascii")
 
 
+def symbols(image: bytes) -> int:
+    """Returns how many entries the symbol table of a DLL has; it has none if it is stripped."""
+    (header,) = struct.unpack_from("<I", image, 0x3C)
+    return int(struct.unpack_from("<I", image, header + 16)[0])
+
+
 def imports(image: bytes) -> set[str]:
     """The names in the import table of a DLL, in lower case."""
     dll = _Image(image)

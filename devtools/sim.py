@@ -46,8 +46,7 @@ SANITIZERS = {
 }
 
 
-def run(words: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="dev.py sim", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=20, help="how long to try seeds (default: %(default)s)")
     parser.add_argument("--start", type=int, default=1, help="the first seed (default: %(default)s)")
     parser.add_argument("--seed", type=int, help="run this one schedule, with a trace of its calls")
@@ -58,7 +57,9 @@ def run(words: Sequence[str]) -> int:
     parser.add_argument("--mutations", action="store_true", help="take each protective line away; write the table")
     parser.add_argument("--only", help="with --mutations: a part of a name or file; the table stays as it is")
     parser.add_argument("--conformance", action="store_true", help="hold the simulation against Windows or Wine")
-    options = parser.parse_args(words)
+
+
+def run(options: argparse.Namespace) -> int:
     if sys.platform == "win32":
         raise Failure("the simulation takes the place of Windows and runs on Linux only")
     system.need("gcc", "libc6-dev", present=shutil.which("gcc") is not None)

@@ -3,37 +3,84 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from . import cache
-from .ui import Failure, run_quietly, step
+from .ui import Failure, run_captured, run_quietly, say, step
 
 CROSS_COMPILER = "x86_64-w64-mingw32-gcc"
-MSVC_PACKAGE = "clang-tools-16"  # clang-cl, clang that is called like MSVC's compiler
+# clang-cl, which is clang that is called like MSVC's compiler: of Debian 12, Debian 13, Ubuntu 24.04.
+MSVC_PACKAGE = "clang-tools-16 | clang-tools-19 | clang-tools-18"
+LINKER_PACKAGE = "lld-16 | lld-19 | lld-18"
 
 
 def need(*packages: str, present: bool) -> None:
-    """Installs `packages` unless the caller found what they provide."""
+    """Installs `packages` unless the caller found what they provide.
+
+    "one | other", as in the dependencies of a package, is the first that this system has.
+    """
     if present:
         return
     wanted = " ".join(packages)
     if shutil.which("apt-get") is None:
         raise Failure(f"this machine lacks {wanted}, and it has no apt-get; install the equivalent and try again")
     with cache.lock("apt"), step(f"installing {wanted} with apt-get (needs root)"):
-        advice = f"install {wanted} by hand and try again"
-        run_quietly([*_as_root(wanted), "apt-get", "update"], what="apt-get update", advice=advice)
-        install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
-        noninteractive = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        run_quietly([*_as_root(wanted), *install], what="apt-get install", advice=advice, env=noninteractive)
+        _apt_get(wanted, "update")
+        chosen = [_choose(alternatives.split(" | ")) for alternatives in packages]
+        _apt_get(wanted, "install", "--yes", "--no-install-recommends", *chosen)
+
+
+def _apt_get(wanted: str, verb: str, *arguments: str) -> None:
+    """Runs apt-get as root. Waits while another package manager holds a lock: a fresh Ubuntu runs its own upgrades."""
+    command = [*_as_root(wanted), "apt-get", verb, *arguments]
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+    what, advice = f"apt-get {verb}", f"install {wanted} by hand and try again"
+    deadline = time.monotonic() + _LOCK_SECONDS
+    waits = False
+    while True:
+        code, output = run_captured(command, what=what, advice=advice, env=environment)
+        if not code:
+            return
+        held = _HELD.search(output)
+        if held is None or time.monotonic() > deadline:
+            sys.stderr.write(output)
+            raise Failure(f"{what} failed with exit code {code} (output above); {advice}")
+        if not waits:
+            say(f"waiting for another package manager, {held[2] or 'which'} holds {held[1]} ...")
+            waits = True
+        time.sleep(_LOCK_PAUSE)
+
+
+# What apt-get says of a lock, and of the process that holds it, with LC_ALL=C.
+_HELD = re.compile(r"Could not get lock (/[\w/.-]*[\w-])(?:\. It is held by (process \d+ \([^)]*\)))?")
+_LOCK_SECONDS = 1800.0
+_LOCK_PAUSE = 3.0
+
+
+def _choose(alternatives: Sequence[str]) -> str:
+    """Returns the first package that this system's index has; the last of all if it has none of the others."""
+    for package in alternatives[:-1]:
+        code, output = run_captured(
+            ["apt-cache", "policy", package],
+            what="apt-cache policy",
+            advice="check this machine's apt",
+            env={**os.environ, "LC_ALL": "C"},
+        )
+        if not code and "Candidate: " in output and "Candidate: (none)" not in output:
+            return package
+    return alternatives[-1]
 
 
 def _as_root(wanted: str) -> list[str]:
     if os.geteuid() == 0:
         return []
     if shutil.which("sudo"):
-        return ["sudo", "--preserve-env=DEBIAN_FRONTEND"]
+        return ["sudo", "--preserve-env=DEBIAN_FRONTEND,LC_ALL"]
     raise Failure(f"this machine lacks {wanted}; run `apt-get install {wanted}` as root and try again")
 
 

@@ -60,7 +60,7 @@ class Msvc:
     def need(self) -> None:
         system.need_cross_compiler()  # for its dlltool and for ccache
         need_msvc_mode()
-        system.need("lld-16", present=_lld_link() != "")
+        system.need(system.LINKER_PACKAGE, present=_lld_link() != "")
 
     def _libraries(self, version: Version) -> Path:
         """A folder with everything to link with, under the names that MSVC knows, and the header of gaps."""
@@ -80,7 +80,7 @@ class Msvc:
                 start = into / "start.c"
                 start.write_text(_START)
                 compile_start = [_clang(), self._TARGET, "-O2", "-c", start, "-o", into / "start.obj"]
-                run_quietly(compile_start, what="clang", advice="reinstall clang-16")
+                run_quietly(compile_start, what="clang", advice="reinstall clang")
 
         return cache.make(cache.root() / "builds" / f"msvc-{version.name}-{identity}", fill)
 
@@ -122,7 +122,7 @@ def _clang() -> str:
     found = clang_cl()
     clang = found and shutil.which(found.replace("clang-cl", "clang"))
     if clang is None:
-        raise Failure("there is a clang-cl but no clang of that version; install clang-16")
+        raise Failure("there is a clang-cl but no clang of that version; install it")
     return clang
 
 

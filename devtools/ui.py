@@ -39,7 +39,23 @@ def run_quietly(
     cwd: Path | None = None,
     env: dict[str, str] | None = None,
 ) -> str:
-    """Runs a tool whose output interests nobody until it fails; returns that output."""
+    """Runs a tool and returns its output; shows the output only if the tool fails."""
+    code, output = run_captured(command, what=what, advice=advice, cwd=cwd, env=env)
+    if code:
+        sys.stderr.write(output)
+        raise Failure(f"{what} failed with exit code {code} (output above); {advice}")
+    return output
+
+
+def run_captured(
+    command: Sequence[object],
+    *,
+    what: str,
+    advice: str,
+    cwd: Path | None = None,
+    env: dict[str, str] | None = None,
+) -> tuple[int, str]:
+    """Runs a tool and returns its exit code and its output."""
     try:
         done = subprocess.run(
             [str(part) for part in command],
@@ -53,7 +69,4 @@ def run_quietly(
         )
     except OSError as error:
         raise Failure(f"{what} failed: cannot run {command[0]} ({error.strerror}); {advice}") from None
-    if done.returncode:
-        sys.stderr.write(done.stdout)
-        raise Failure(f"{what} failed with exit code {done.returncode} (output above); {advice}")
-    return done.stdout
+    return done.returncode, done.stdout

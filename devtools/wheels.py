@@ -12,7 +12,7 @@ from . import build, cache, dlls, interpreter
 from .pythons import Version
 from .ui import Failure, say, step
 
-MAX_BYTES = 400_000
+MAX_BYTES = 600_000
 
 _SYSTEM_DLLS = {"advapi32.dll", "bcrypt.dll", "crypt32.dll", "kernel32.dll", "mswsock.dll", "ntdll.dll", "ws2_32.dll"}
 _SYSTEM_DLLS |= {"secur32.dll", "sspicli.dll"}
@@ -64,7 +64,10 @@ def check(wheel: Path) -> set[str]:
         names = set(archive.namelist())
         _check_contents(wheel.name, names)
         (extension,) = (name for name in names if name.endswith(".pyd"))
-        imports = dlls.imports(archive.read(extension))
+        image = archive.read(extension)
+    if count := dlls.symbols(image):
+        raise Failure(f"{wheel.name} has {count:,} symbols, which only a debugger needs; strip {extension}")
+    imports = dlls.imports(image)
     python_dll = f"python{wheel.name.split('-')[3].removeprefix('cp')}.dll"
     known = _SYSTEM_DLLS | _C_RUNTIME | {python_dll}
     strangers = {name for name in imports if name not in known and not name.startswith("api-ms-win-")}

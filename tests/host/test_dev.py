@@ -8,11 +8,12 @@ import struct
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from devtools import build, cache, cli, dlls, interpreter, pythons, testing, toolchains, wine
+from devtools import build, cache, cli, dlls, interpreter, pythons, system, testing, toolchains, wheels, wine
 from devtools.findings import Sieve
 from devtools.noting import MARK
 from devtools.ui import Failure
@@ -25,15 +26,22 @@ def private_cache(tmp_path, monkeypatch):
 
 
 def test_options_before_and_after_the_arguments_of_pytest():
-    options = cli._parse(["-x", "-V", "3.13t", "tests/test_pipe.py"], leading_only=False)
+    options = cli.parse(["test", "-x", "-V", "3.13t", "tests/test_pipe.py", "-k", "a or b"])
     assert options.version == pythons.find("3.13t")
-    assert options.rest == ["-x", "tests/test_pipe.py"]
+    assert options.rest == ["-x", "tests/test_pipe.py", "-k", "a or b"]
+
+
+def test_what_follows_two_dashes_goes_to_pytest():
+    options = cli.parse(["test", "-x", "--", "-h", "-V"])
+    assert options.version is None
+    assert options.rest == ["-x", "-h", "-V"]
 
 
 def test_arguments_of_python_are_left_alone():
-    options = cli._parse(["-V", "3.14", "-c", "pass", "-V", "--all"], leading_only=True)
+    options = cli.parse(["python", "-V", "3.14", "--heap", "-c", "pass", "-V", "--all"])
     assert options.version == pythons.find("3.14")
     assert options.rest == ["-c", "pass", "-V", "--all"]
+    assert options.variant == VARIANTS["--heap"]
     assert not options.all
 
 
@@ -44,16 +52,34 @@ def test_variants_are_taken_from_among_the_arguments_of_pytest_and_added_up(monk
     )
     monkeypatch.setitem(VARIANTS, "--one", one)
     monkeypatch.setitem(VARIANTS, "--other", other)
-    options = cli._parse(["-x", "--one", "-V", "3.13t", "--other", "tests/test_pipe.py"], leading_only=False)
+    options = cli.parse(["test", "-x", "--one", "-V", "3.13t", "--other", "tests/test_pipe.py"])
     assert options.rest == ["-x", "tests/test_pipe.py"]
     assert options.variant == Variant(flags=("-g",), defines=("X=1",), environment={"A": "b"}, planted=("a", "b"))
 
 
-def test_variant_is_left_to_a_command_that_has_an_option_of_that_name(monkeypatch):
-    monkeypatch.setitem(VARIANTS, "--one", Variant(flags=("-g",)))
-    options = cli._parse(["--one", "3"], leading_only=False, variants=cli.COMMANDS["sim"].variants)
-    assert options.rest == ["--one", "3"]
+def test_variant_is_left_to_a_command_that_has_an_option_of_that_name():
+    options = cli.parse(["sim", "--faults", "3"])
+    assert options.faults == 3
     assert options.variant == PLAIN
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_of_each_command_is_printed_and_nothing_runs(name, monkeypatch, capsys):
+    monkeypatch.setitem(cli.COMMANDS, name, replace(cli.COMMANDS[name], run=pytest.fail))
+    with pytest.raises(SystemExit) as ended:
+        cli.main([name, "-h"])
+    assert ended.value.code == 0
+    assert f"usage: dev.py {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", [name for name, command in cli.COMMANDS.items() if not command.passes_to])
+@pytest.mark.parametrize("option", ["--explode", "--al"])
+def test_unknown_option_fails_and_nothing_runs(name, option, monkeypatch, capsys):
+    monkeypatch.setitem(cli.COMMANDS, name, replace(cli.COMMANDS[name], run=pytest.fail))
+    with pytest.raises(SystemExit) as ended:
+        cli.main([name, option])
+    assert ended.value.code == 2
+    assert f"{name} does not know {option}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("change", [Variant(defines=("X",)), Variant(flags=("-g",))])
@@ -188,8 +214,10 @@ def test_unknown_version_is_refused_with_the_known_ones():
 
 
 def test_unknown_command_is_refused_with_the_known_ones(capsys):
-    assert cli.main(["explode"]) == 1
-    assert "choose one of demo, test, python" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["explode"])
+    assert ended.value.code == 2
+    assert re.search("invalid choice: 'explode' .*demo.*test.*python", capsys.readouterr().err)
 
 
 @pytest.mark.skipif(wine.NATIVE, reason="Windows' own line ends stay as they are")
@@ -249,6 +277,14 @@ def test_dll_imports_reads_the_import_table():
     struct.pack_into("<12xI", image, 0x200, 0x1040)
     image[0x240:0x24D] = b"KERNEL32.dll\0"
     assert dlls.imports(bytes(image)) == {"kernel32.dll"}
+
+
+@pytest.mark.parametrize("count", [0, 7])
+def test_dll_symbols_reads_the_size_of_the_symbol_table(count):
+    image = bytearray(0x100)
+    struct.pack_into("<I", image, 0x3C, 0x80)
+    struct.pack_into("<I", image, 0x80 + 16, count)
+    assert dlls.symbols(bytes(image)) == count
 
 
 def test_dll_exports_reads_the_export_table():
@@ -327,3 +363,72 @@ def test_tests_run_again_only_when_the_server_has_crashed(monkeypatch, tmp_path)
     monkeypatch.setattr(build, "examples", lambda version, variant: tmp_path)
     assert testing.run([version], ["-x"]) == 3
     assert runs == [["-m", "pytest", "-x"]] * 2
+
+
+@pytest.fixture
+def apt(tmp_path, monkeypatch):
+    """Makes a folder the place of apt: a script stands for each program, and what they are asked is returned."""
+    calls = tmp_path / "calls"
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("CALLS", str(calls))
+    monkeypatch.setattr(system, "_LOCK_PAUSE", 0)
+    monkeypatch.setattr(system, "_as_root", lambda wanted: [])
+
+    def stand_in(**scripts):
+        for name, script in scripts.items():
+            program = folder / name.replace("_", "-")
+            program.write_text(f'#!/bin/sh\necho "${{0##*/}} $*" >> "$CALLS"\n{script}\n')
+            program.chmod(0o755)
+
+        def asked():
+            return calls.read_text().splitlines()
+
+        return asked
+
+    return stand_in
+
+
+LOCKED = [
+    "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 71 (apt-get)",
+    "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 71 (unattended-upgr)",
+    "Error: Could not get lock /var/lib/dpkg/lock-frontend - open (11: Resource temporarily unavailable)",
+]
+
+
+@pytest.mark.skipif(wine.NATIVE, reason="of Debian's packages")
+@pytest.mark.parametrize("said", LOCKED)
+def test_lock_of_another_package_manager_is_waited_for_with_a_message(said, apt, capfd):
+    asked = apt(apt_get=f'[ $(wc -l < "$CALLS") -gt 2 ] || {{ echo "{said}"; exit 100; }}')
+    system.need("a-package", present=False)
+    assert asked() == [
+        *["apt-get update"] * 3,
+        "apt-get install --yes --no-install-recommends a-package",
+    ]
+    (message,) = re.findall("waiting for another package manager, (.*) ...", capfd.readouterr().err)
+    assert re.fullmatch(r"(process 71 \([\w-]+\)|which) holds /var/lib/(apt/lists/lock|dpkg/lock-frontend)", message)
+
+
+@pytest.mark.skipif(wine.NATIVE, reason="of Debian's packages")
+def test_other_failure_of_apt_is_shown_and_not_waited_for(apt, capfd):
+    asked = apt(apt_get="echo E: Unable to locate package a-package; exit 100")
+    with pytest.raises(Failure, match="apt-get update failed with exit code 100"):
+        system.need("a-package", present=False)
+    assert asked() == ["apt-get update"]
+    assert "Unable to locate" in capfd.readouterr().err
+
+
+@pytest.mark.skipif(wine.NATIVE, reason="of Debian's packages")
+@pytest.mark.parametrize(("has", "chosen"), [("a", "a-16"), ("b", "a-19")])
+def test_first_of_several_packages_that_the_system_has_is_installed(has, chosen, apt):
+    asked = apt(apt_get="", apt_cache=f'[ {has} = b ] && [ "$2" = a-16 ] || echo "  Candidate: 1"')
+    system.need("a-16 | a-19 | a-18", "b", present=False)
+    assert asked()[-1] == f"apt-get install --yes --no-install-recommends {chosen} b"
+
+
+def test_wheel_that_is_too_large_is_refused(tmp_path, monkeypatch):
+    wheel = tmp_path / "tpio-1-cp313-cp313-win_amd64.whl"
+    wheel.write_bytes(bytes(wheels.MAX_BYTES))
+    with pytest.raises(Failure, match="has 600,000 bytes, which must be less than 600,000"):
+        wheels.check(wheel)
