@@ -89,6 +89,7 @@ cdef dict _VERBS = {
     "DisconnectEx": TPIO_DISCONNECT,
     "TransmitFile": TPIO_TRANSMIT,
     "DeviceIoControl": TPIO_IOCTL,
+    "IOCTL_AFD_POLL": TPIO_POLL,
     "LockFileEx": TPIO_LOCK,
     "ReadDirectoryChangesW": TPIO_WATCH,
 }

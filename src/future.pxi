@@ -28,6 +28,7 @@ cdef enum:
     SCATTERED = 12  # int; extra is the Buffers
     LOCKED = 13     # None; name is the range
     TRANSMITTED = 14    # int; goes on until that much of the file is sent, or it ends
+    POLLED = 15     # None; flags are the events
 
 cdef object _AGAIN = object()   # from outcome: submitted again, not over
 cdef object _DONE_AGAIN = object()  # from outcome: submitted again, and over at once: there is another outcome
@@ -190,8 +191,20 @@ cdef class FutureBase:
                     except OSError:
                         pass
                 return _CANCEL
-            if count == 0 and self.is_of_a_connection():
+            if count == 0 and (kind == POLLED or self.is_of_a_connection()):
                 return self.go_on(handle.receive_again(self))
+        if kind == POLLED and error == 0:
+            if count & TPIO_POLL_LOCAL_CLOSE:
+                return _CANCEL  # the socket was closed under the poll
+            if count & TPIO_POLL_ABORT:
+                raise winerror(WSAECONNRESET)
+            if count & TPIO_POLL_CONNECT_FAIL and self.op.args.poll.info.status != 0:
+                raise winerror(RtlNtStatusToDosError(self.op.args.poll.info.status))
+            if count != 0:
+                return None
+            self.submitted = True  # nothing is known of the socket: poll again
+            Py_INCREF(self)  # the system's
+            return self.go_on(submit_poll(self))
         if kind == CUSTOM:
             try:
                 return self.extra(self, error, count)
@@ -261,7 +274,7 @@ cdef class FutureBase:
         pending there, as .NET found too; nothing is lost by that, and those that nobody has cancelled begin anew.)"""
         if self.handle.type != FILE_TYPE_SOCKET or self.handle.datagrams:
             return False
-        return self.kind in (READ, READ_INTO, SCATTERED) or (self.kind == CUSTOM and self.extra is _poll_result)
+        return self.kind in (READ, READ_INTO, SCATTERED)
 
     cdef bint may_be_given_back(self, Handle handle) noexcept:
         """False: give_back would do nothing."""

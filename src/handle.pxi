@@ -304,11 +304,13 @@ cdef class Handle:
         return future.started(status)
 
     cdef core.tpio_status receive_again(self, FutureBase future):
-        """Submits a receive again: another receive's cancel has ended it, or the peer has written nothing."""
+        """Submits a receive or a poll again: another one's cancel has ended it, or the peer has written nothing."""
         cdef char *address = b""
         cdef Buffers list
         future.submitted = True
         Py_INCREF(future)  # the system's
+        if future.kind == POLLED:
+            return submit_poll(future)
         if future.kind == SCATTERED:
             list = future.extra
             return core.tpio_recv_list(&future.op, self.native, list.list, list.count, 0)
@@ -665,21 +667,46 @@ cdef class Handle:
         return self.write_flagged(data, None, flags)
 
     def poll_read(self):
-        """Future of None that ends when a read would not wait: there is data, or the end. Takes nothing away.
+        """Returns a Future of None that ends when a read would not wait. Takes nothing away.
 
-        Pipes and stream sockets. An empty message that has arrived counts, and stays for the next read.
+        Sockets: there is data, a datagram, a connection to accept, or the end. Pipes: there is data, or the end; an empty
+        message that has arrived counts, and stays for the next read. A poll looks at the state as it is when it begins: poll
+        again after a read. Fails with an OSError when the connection was reset or its connect failed, and is cancelled when
+        the socket is closed. Done callbacks run on a thread of the pool.
+
+        Raises ValueError for files, which are always readable.
         """
         cdef FutureBase future
         self.require_bound()
-        if self.type != FILE_TYPE_PIPE and self.type != FILE_TYPE_SOCKET:
-            raise ValueError("only pipes and sockets can be polled")
-        if self.datagrams:  # a receive of nothing would take the datagram away
-            raise ValueError("a datagram socket cannot be polled: receive from it")
         if self.has_leftover:
             return done_future(None)
+        if self.type == FILE_TYPE_SOCKET:
+            return self.poll(TPIO_POLL_READABLE)
+        if self.type != FILE_TYPE_PIPE:
+            raise ValueError("only pipes and sockets can be polled")
         future = self.begin(CUSTOM)
         future.extra = _poll_result
         return self.receive(future, b"", 0, NO_OFFSET)
+
+    def poll_write(self):
+        """Returns a Future of None that ends when a send would not wait because there is room.
+
+        A socket that is connecting becomes writable when the connection is made. Errors, cancel and callbacks are as for
+        poll_read.
+
+        Raises ValueError for what is not a socket: Windows cannot tell when a pipe has room. A write waits for that.
+        """
+        self.require_bound()
+        if self.type != FILE_TYPE_SOCKET:
+            raise ValueError("only sockets can be polled for writing: write, and wait for the future")
+        return self.poll(TPIO_POLL_WRITABLE)
+
+    cdef FutureBase poll(self, DWORD events):
+        cdef FutureBase future = self.begin(POLLED)
+        future.flags = events
+        future.submitted = True
+        Py_INCREF(future)  # the system's
+        return future.started(submit_poll(future))
 
     def ioctl(self, code, data=b"", output_size=0):
         """DeviceIoControl: sends a copy of `data`, a bytes-like object, with the control code. Future of the bytes put out,

@@ -207,6 +207,37 @@ def is_numeric(int family, address):
     return True
 
 
+cdef extern from "<winternl.h>" nogil:
+    unsigned long RtlNtStatusToDosError(LONG status)
+
+
+cdef core.tpio_status submit_poll(FutureBase future) noexcept:
+    """Polls a socket that is bound here through its own handle, and any other through a device of the pool."""
+    if future.handle is not None:
+        return core.tpio_poll_handle(&future.op, future.handle.native, future.flags)
+    return core.tpio_poll(&future.op, future.pool.native, <HANDLE>future.size, future.flags)
+
+
+def poll_socket(obj, bint writable):
+    """For the façade: polls the socket of an object with fileno(), which is bound elsewhere or not at all. Returns None when
+    it is not a socket."""
+    cdef SOCKET socket = <SOCKET>check_handle(handle_value(obj))
+    cdef PoolBase pool
+    cdef FutureBase future
+    cdef HANDLE base
+    cdef DWORD error = core.tpio_socket_base(socket, &base)
+    if error == WSAENOTSOCK:
+        return None
+    if error != 0:
+        raise winerror(error)
+    pool = default_pool()
+    future = pool.launch(POLLED)
+    future.extra = obj  # keeps it open
+    future.size = <Py_ssize_t>base
+    future.flags = TPIO_POLL_WRITABLE if writable else TPIO_POLL_READABLE
+    return future.started(submit_poll(future))
+
+
 cdef class SocketHandle(Handle):
     """What tpio.Socket adds to Handle, in the system's terms. `finish(future, error, count)` makes the result."""
 

@@ -30,8 +30,15 @@ cdef extern from "tpio_core.h" nogil:
         int name_size
         DWORD flags
 
+    ctypedef struct tpio_poll_info:
+        LONG status
+
+    ctypedef struct tpio_poll_args:
+        tpio_poll_info info
+
     ctypedef union tpio_args:
         tpio_message_args message
+        tpio_poll_args poll
 
     ctypedef struct tpio_op:
         tpio_complete_fn complete
@@ -117,6 +124,8 @@ cdef extern from "tpio_core.h" nogil:
     tpio_status tpio_lock(tpio_op *op, tpio_handle *handle, uint64_t offset, uint64_t length, BOOL exclusive)
     tpio_status tpio_watch(tpio_op *op, tpio_handle *handle, void *buffer, DWORD size, DWORD filter, BOOL recursive)
     enum:
+        TPIO_POLL_ABORT
+        TPIO_POLL_CONNECT_FAIL
         TPIO_POLL_LOCAL_CLOSE
         TPIO_POLL_READABLE
         TPIO_POLL_WRITABLE
@@ -164,6 +173,8 @@ cdef extern from "tpio_win32.h" nogil:
         ERROR_PIPE_NOT_CONNECTED
         ERROR_MORE_DATA
         WSAEMSGSIZE
+        WSAENOTSOCK
+        WSAECONNRESET
         ERROR_OPERATION_ABORTED
         ERROR_CONNECTION_REFUSED
         ERROR_CONNECTION_ABORTED

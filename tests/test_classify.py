@@ -50,6 +50,7 @@ VERBS = [
     "DisconnectEx",
     "TransmitFile",
     "DeviceIoControl",
+    "IOCTL_AFD_POLL",
     "LockFileEx",
     "ReadDirectoryChangesW",
 ]

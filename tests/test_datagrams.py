@@ -248,8 +248,6 @@ def test_bad_arguments_are_refused_at_once(pair):
     for port in (-1, 65536):
         with pytest.raises(OverflowError):
             sender.sendto(b"x", ("127.0.0.1", port))
-    with pytest.raises(ValueError, match="datagram"):
-        receiver.poll_read()  # it would take the datagram away
     assert tpio.default_pool().stats().submitted == submitted
 
 

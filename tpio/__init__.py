@@ -37,7 +37,7 @@ from ._pipes import Pipe, PipeListener, open_pipe, pipe
 from ._processes import DEVNULL, PIPE, STDOUT, Process, spawn
 from ._sockets import Socket, getaddrinfo, listen, open_connection
 from ._timers import Timer
-from ._verbs import accept, connect, pump, read, read_into, write
+from ._verbs import accept, connect, poll_read, poll_write, pump, read, read_into, write
 from ._watch import Change, Overflow, Watcher, watch
 
 __version__ = "0.1.0"
@@ -95,6 +95,8 @@ __all__ = [
     "open_connection",
     "open_pipe",
     "pipe",
+    "poll_read",
+    "poll_write",
     "pump",
     "read",
     "read_into",

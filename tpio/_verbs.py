@@ -14,7 +14,7 @@ from typing import Any, cast
 from weakref import ReferenceType, ref
 
 from ._sockets import Socket
-from ._tpio import Future, Handle, pump_between
+from ._tpio import Future, Handle, poll_socket, pump_between
 
 # By the object's id: the object, its fileno() and the binding. Looked at without the lock, many times for each change.
 _bound: dict[int, tuple[ReferenceType[Any], int, Handle]] = {}
@@ -106,6 +106,32 @@ def read_into(h: Any, buffer: Any, offset: int | None = None) -> Future[int]:
 def write(h: Any, data: Any, offset: int | None = None) -> Future[int]:
     """Writes the whole of a bytes-like object. See Handle.write."""
     return handle_of(h).write(data, offset)
+
+
+def poll_read(h: Any) -> Future[None]:
+    """Returns a Future of None that ends when a read would not wait, and takes nothing away. See Handle.poll_read.
+
+    h: a tpio object, a socket, or an object with fileno(). A socket is not bound by this: it may be bound to a completion
+    port of asyncio or of another library, or be a listening socket that another process shares. While the poll is
+    pending it keeps the object alive. It is cancelled when the socket is closed.
+    """
+    return _poll(h, False)
+
+
+def poll_write(h: Any) -> Future[None]:
+    """Returns a Future of None that ends when a send would not wait. h: a socket, as for poll_read. See Handle.poll_write."""
+    return _poll(h, True)
+
+
+def _poll(h: Any, writable: bool) -> Future[None]:
+    polled = None
+    # An object that tpio has bound is polled by its binding, because that may hold data which was received and not taken.
+    if not isinstance(h, (Handle, int)) and hasattr(h, "fileno") and _known(h, h.fileno()) is None:
+        polled = poll_socket(h, writable)
+    if polled is not None:
+        return polled
+    handle = handle_of(h)
+    return handle.poll_write() if writable else handle.poll_read()
 
 
 def pump(source: Any, sink: Any, n: int | None = None, *, block: int = 65536) -> Future[int]:

@@ -89,8 +89,13 @@ typedef struct tpio_poll_info {
     ULONG count, exclusive;
     HANDLE socket;
     ULONG events;
-    LONG status; /* an NTSTATUS; why a connect failed */
+    LONG status; /* an NTSTATUS: why a connect failed */
 } tpio_poll_info;
+
+typedef struct tpio_poll_args {
+    tpio_device *device; /* NULL: the socket's own handle */
+    tpio_poll_info info;
+} tpio_poll_args;
 
 /* What kind of call and where its buffers are. Filled in by the verbs below; the caller owns what is pointed to. */
 typedef union tpio_args {
@@ -122,10 +127,7 @@ typedef union tpio_args {
         void *buffer;
         DWORD size;
     } watch;
-    struct {
-        tpio_device *device; /* NULL: the socket's own handle */
-        tpio_poll_info info;
-    } poll;
+    tpio_poll_args poll;
     struct {
         int64_t due, latest; /* in ticks of QueryPerformanceCounter; the heap is ordered by latest */
         size_t slot;         /* place in the heap */
