@@ -926,7 +926,7 @@ def _poll_result(FutureBase future, error, count):
     cdef DWORD available = 0
     if error not in (0, ERROR_MORE_DATA, ERROR_BROKEN_PIPE, ERROR_HANDLE_EOF, ERROR_PIPE_NOT_CONNECTED):
         raise winerror(error)
-    if error != 0 or handle.type != FILE_TYPE_PIPE:
+    if error != 0:
         return None
     if handle.is_message_pipe():  # it has taken an empty message, which is for the next read
         handle.keep_first((b"", False))

@@ -58,6 +58,13 @@ struct tpio_handle {
     tpio_handle *next, *previous; /* in pool->handles */
 };
 
+struct tpio_device {
+    tpio_handle *handle;
+    LONG polls;
+    tpio_device *next;      /* in pool->polls.devices */
+    tpio_device *next_free; /* in pool->polls.free */
+};
+
 /* tpio_core.c */
 /* At the start of every callback; NULL: no memory, no matter. */
 tpio_thread *tpio__thread_enter(tpio_pool *pool, PTP_CALLBACK_INSTANCE instance);

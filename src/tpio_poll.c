@@ -35,13 +35,6 @@
 #define SIO_BSP_HANDLE_POLL 0x4800001D
 #endif
 
-struct tpio_device {
-    tpio_handle *handle;
-    LONG polls;
-    tpio_device *next;      /* of all */
-    tpio_device *next_free; /* of those that have room */
-};
-
 /* ---- sockets ---------------------------------------------------------------------------------------------------- */
 
 static DWORD poll__ask(SOCKET socket, DWORD code, HANDLE *base)

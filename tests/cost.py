@@ -116,6 +116,18 @@ def _(stack):
     return lambda: near.send(data), None
 
 
+@kind("TCP: poll_write")
+def _(stack):
+    near, _ = _tcp(stack)
+    return near.poll_write, None
+
+
+@kind("TCP: poll_write of a socket that is bound nowhere")
+def _(stack):
+    near, _ = map(stack.enter_context, socket.socketpair())
+    return lambda: tpio.poll_write(near), None
+
+
 @kind("UDP: recvfrom that waits")
 def _(stack):
     near, far = (stack.enter_context(socket.socket(type=socket.SOCK_DGRAM)) for _ in range(2))

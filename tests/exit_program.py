@@ -86,6 +86,9 @@ class Flight:
         self.kept += [client.result(), accepted.result(), listener]
         self.futures += [listener.accept() for _ in range(3)]
         self.futures += [client.result().recv(10), client.result().poll_read(), accepted.result()[0].recv(10)]
+        plain = socket.create_connection(listener.getsockname())
+        self.kept.append(plain)
+        self.futures += [self.tpio.poll_read(plain), client.result().poll_write()]
         udp = self.tpio.Socket(type=socket.SOCK_DGRAM)
         udp.bind(("127.0.0.1", 0))
         self.futures += [udp.recvfrom(100) for _ in range(3)]

@@ -260,6 +260,22 @@ def poll_read(stack):
 
 
 @scenario
+def poll_write(stack):
+    one, _ = kept(stack, *tcp_pair())
+    get(one.poll_write())
+
+
+@scenario
+def poll_of_a_socket_that_is_not_bound(stack):
+    one, other = kept(stack, *plain_tcp_pair())
+    get(tpio.poll_write(one))
+    polling = tpio.poll_read(one)
+    other.send(b"data")
+    get(polling)
+    assert one.recv(4) == b"data"
+
+
+@scenario
 def disconnect(stack):
     one, other = kept(stack, *tcp_pair())
     get(one.disconnect())

@@ -128,6 +128,23 @@ def check_readiness(timed: Clock) -> None:
             expect(result(reader.read(100)), message)
 
 
+def check_socket_readiness(timed: Clock) -> None:
+    """Of a socket that tpio does not bind."""
+    with socket.socket(type=socket.SOCK_DGRAM) as receiver, socket.socket(type=socket.SOCK_DGRAM) as sender:
+        receiver.bind(("127.0.0.1", 0))
+
+        def turn(message: bytes) -> None:
+            readable = tpio.poll_read(receiver)
+            result(tpio.poll_write(sender))
+            sender.sendto(message, receiver.getsockname())
+            result(readable)
+
+        for number in range(100):
+            message = b"message %d" % number
+            timed(turn, message)
+            expect(receiver.recv(100), message)
+
+
 def check_messages(timed: Clock) -> None:
     with tpio.PipeListener(f"tpio-check-{os.getpid()}-{secrets.token_hex(8)}", message=True) as listener:
         client = result(tpio.open_pipe(listener.name))
@@ -491,6 +508,7 @@ ROWS: dict[str, Callable[[Clock], None]] = {
     "named pipe, 8 clients": check_named_pipe,
     "messages, and who sends them": check_messages,
     "readable, nothing taken": check_readiness,
+    "readiness of a plain socket": check_socket_readiness,
     "TCP over IPv4": check_tcp4,
     "TCP over IPv6": check_tcp6,
     "accept with data, disconnect": check_connections,

@@ -17,8 +17,8 @@ _lock = threading.Lock()
 _METHODS: dict[type, str] = {
     tpio.Pipe: "read read_into write poll_read ioctl",
     tpio.PipeListener: "accept",
-    tpio.Socket: "read read_into write poll_read accept connect sendmsg recvmsg_into recvfrom recvfrom_into sendto "
-    "sendfile disconnect detach share",
+    tpio.Socket: "read read_into write poll_read poll_write accept connect sendmsg recvmsg_into recvfrom recvfrom_into "
+    "sendto sendfile disconnect detach share",
     tpio.File: "read read_into write read_many write_many lock ioctl",
     tpio.Watcher: "changes",
     tpio.Process: "wait communicate",

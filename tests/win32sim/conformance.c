@@ -6,11 +6,13 @@
 #ifdef _WIN32
 #define _WIN32_WINNT 0x0A00
 #include <winsock2.h>
+#include <ws2tcpip.h>
 #include <windows.h>
 #else
 #include "win32sim.h"
 #endif
 
+#include <stdint.h>
 #include <stdio.h>
 
 /* ---- what differs ----------------------------------------------------------------------------------------------- */
@@ -34,6 +36,21 @@ static void open_pipe(HANDLE *server, HANDLE *client, BOOL message)
     *client = CreateFileW(name, GENERIC_READ | GENERIC_WRITE, 0, NULL, OPEN_EXISTING, FILE_FLAG_OVERLAPPED, NULL);
     if (message)
         SetNamedPipeHandleState(*client, &mode, NULL, NULL);
+}
+
+static void open_sockets(HANDLE *one, HANDLE *other)
+{
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    SOCKET listener = socket(AF_INET, SOCK_STREAM, 0), client = socket(AF_INET, SOCK_STREAM, 0);
+    int size = sizeof name;
+
+    bind(listener, (struct sockaddr *)&name, sizeof name);
+    listen(listener, 1);
+    getsockname(listener, (struct sockaddr *)&name, &size);
+    connect(client, (struct sockaddr *)&name, sizeof name);
+    *one = (HANDLE)accept(listener, NULL, NULL);
+    *other = (HANDLE)client;
+    closesocket(listener);
 }
 
 static HANDLE open_synchronous(void)
@@ -86,6 +103,11 @@ static void pause_for(DWORD milliseconds)
 static void open_pipe(HANDLE *server, HANDLE *client, BOOL message)
 {
     sim_pipe_open(server, client, message);
+}
+
+static void open_sockets(HANDLE *one, HANDLE *other)
+{
+    sim_pipe_open(one, other, FALSE);
 }
 
 static HANDLE open_synchronous(void)
@@ -275,6 +297,79 @@ static void ask_pipe(BOOL message)
     report("then");
     unbind(io);
     CloseHandle(server);
+}
+
+/* ---- polls of sockets ------------------------------------------------------------------------------------------- */
+
+typedef struct poll_info {
+    LONG64 timeout;
+    ULONG count, exclusive;
+    HANDLE socket;
+    ULONG events, status;
+} poll_info;
+
+static void poll_for(ULONG events, HANDLE through, PTP_IO io, HANDLE socket, poll_info *info, OVERLAPPED *overlapped)
+{
+    poll_info wanted = {INT64_MAX, 1, 0, socket, events | 0x20, 0};
+    DWORD error;
+
+    *info = wanted;
+    begin(overlapped, io);
+    error = DeviceIoControl(through, 0x12024, info, sizeof *info, info, sizeof *info, NULL, overlapped) ? 0 : GetLastError();
+    if (error != 0 && error != ERROR_IO_PENDING) {
+        printf("the poll says %u\n", (unsigned)error);
+        CancelThreadpoolIo(io);
+    }
+}
+
+static void report_poll(const char *what, const poll_info *info)
+{
+    LONG came = callbacks;
+    BOOL good = came == 1 && seen[0].error == 0;
+
+    report(what);
+    if (good)
+        printf("    %u sockets, events %x\n", (unsigned)info->count, (unsigned)info->events);
+}
+
+/* through_device: through a handle of the device, or through the socket's own, as the core has it. */
+static void ask_poll(BOOL through_device)
+{
+    HANDLE one, other, through;
+    OVERLAPPED overlapped;
+    poll_info info;
+    PTP_IO io, other_io;
+
+    printf("-- polls of a socket through %s\n", through_device ? "the device" : "its own handle");
+    open_sockets(&one, &other);
+    through = through_device ? CreateFileW(L"\\\\.\\GLOBALROOT\\Device\\Afd\\Tpio", SYNCHRONIZE,
+                                           FILE_SHARE_READ | FILE_SHARE_WRITE, NULL, OPEN_EXISTING, FILE_FLAG_OVERLAPPED, NULL)
+                             : one;
+    io = bind_file(through);
+    other_io = CreateThreadpoolIo(other, on_other_end, NULL, &environment);
+    poll_for(4, through, io, one, &info, &overlapped);
+    pause_for(100);
+    report_poll("writable at once", &info);
+    poll_for(9, through, io, one, &info, &overlapped);
+    report("nothing to read");
+    CancelIoEx(through, &overlapped);
+    report("cancelled");
+    poll_for(9, through, io, one, &info, &overlapped);
+    write_to(other, other_io, 4);
+    report_poll("readable", &info);
+    poll_for(9, through, io, one, &info, &overlapped);
+    pause_for(100);
+    report_poll("readable still", &info);
+    if (through_device) {
+        poll_for(0, through, io, one, &info, &overlapped);
+        CloseHandle(one);
+        pause_for(100);
+        report_poll("closed here", &info);
+    }
+    unbind(io);
+    CloseHandle(through);
+    unbind(other_io);
+    CloseHandle(other);
 }
 
 static void ask_close(void)
@@ -538,6 +633,8 @@ static void ask(void *argument)
     SetThreadpoolCallbackPool(&environment, pool);
     ask_pipe(FALSE);
     ask_pipe(TRUE);
+    ask_poll(TRUE);
+    ask_poll(FALSE);
     ask_close();
     ask_callback();
     ask_bind();
@@ -553,6 +650,9 @@ static void ask(void *argument)
 int main(void)
 {
 #ifdef _WIN32
+    WSADATA data;
+
+    WSAStartup(0x0202, &data);
     ask(NULL);
 #else
     sim_begin(0);

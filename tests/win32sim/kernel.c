@@ -562,7 +562,8 @@ static void hang_up(sim_object *object)
         return;
     for (request *one = object->peer->requests; one != NULL; one = next) {
         next = one->next;
-        end_request(object->peer, one, ERROR_BROKEN_PIPE, 0);
+        if (one->poll == NULL)
+            end_request(object->peer, one, ERROR_BROKEN_PIPE, 0);
     }
     object->peer->peer = NULL;
     object->peer->flags |= BROKEN_PIPE;
@@ -592,10 +593,11 @@ static DWORD pipe_call(sim_object *file, const request *new, DWORD *bytes)
     }
     if (file->peer == NULL)
         return ERROR_NO_DATA;
-    request *reader = file->peer->requests;
+    request *reader = NULL; /* the first that came */
+    for (request *one = file->peer->requests; one != NULL; one = one->next)
+        if (one->poll == NULL)
+            reader = one;
     if (reader != NULL) {
-        while (reader->next != NULL)
-            reader = reader->next;
         end_request(file->peer, reader, 0, new->size < reader->size ? new->size : reader->size);
     } else {
         message *last = own_calloc(1, sizeof *last), **at = &file->peer->messages;
@@ -912,7 +914,7 @@ BOOL CancelIoEx(HANDLE handle, OVERLAPPED *overlapped)
             continue;
         found = true;
         one->cancelled = true;
-        if (file->peer != NULL || sim_chance(2))
+        if (file->peer != NULL || (one->polled != NULL && behaves(one->polled)) || sim_chance(2))
             end_request(file, one, ERROR_OPERATION_ABORTED, 0);
     }
     sim_unlock();

@@ -208,6 +208,19 @@ static void wait_until(sim_predicate ready)
     sim_unlock();
 }
 
+static void check_devices(tpio_pool *pool)
+{
+    int all = 0, free = 0;
+
+    for (tpio_device *device = pool->polls.devices; device != NULL; device = device->next, all++)
+        if (device->polls != 0)
+            sim_broken("%d polls are left on a device", (int)device->polls);
+    for (tpio_device *device = pool->polls.free; device != NULL && free <= all; device = device->next_free)
+        free++;
+    if (free != all)
+        sim_broken("%d devices, of which %d are listed as having room", all, free);
+}
+
 static void check_drained(int i)
 {
     tpio_pool_stats stats;
@@ -215,6 +228,7 @@ static void check_drained(int i)
     tpio_pool_get_stats(accounts[i].pool, &stats);
     if (stats.pending != 0 || stats.handles != 0)
         sim_broken("left in pool %d: %ld pending, %d handles", i, (long)stats.pending, stats.handles);
+    check_devices(accounts[i].pool);
 }
 
 static void check_account(int i)
@@ -226,6 +240,7 @@ static void check_account(int i)
     if (stats.pending != 0 || stats.handles != 0 || stats.threads != 0)
         sim_broken("left in pool %d: %ld pending, %d handles, %d threads", i, (long)stats.pending, stats.handles,
                    stats.threads);
+    check_devices(account->pool);
     if (account->pumped) {
         account->submitted = stats.completed + stats.cancelled + stats.failed;
         if (stats.completed < account->completed || stats.cancelled < account->cancelled ||

@@ -94,6 +94,8 @@ static void check_result(const operation *op)
         sim_broken("a client that was faster is reported as an error");
     if (op->verb == TPIO_POLL && (error != 0 ? bytes != 0 : (bytes & ~(op->events | TPIO_POLL_LOCAL_CLOSE)) != 0))
         sim_broken("events %x of a poll for %x, error %u", bytes, op->events, error);
+    if (op->verb == TPIO_POLL && error == ERROR_SHUTDOWN_IN_PROGRESS)
+        sim_broken("that the pool is closed is reported as an error of a poll");
     if (error != 0 && error != ERROR_MORE_DATA && !(error == WSAEMSGSIZE && reads))
         return;
     if (bytes > op->size && op->verb != TPIO_ACCEPT && op->verb != TPIO_POLL)
