@@ -339,8 +339,9 @@ def test_a_pipe_has_no_poll_for_writing_and_a_file_has_none(tmp_path):
         assert polling.result(WAIT) is None
     with tpio.open(tmp_path / "file", "wb") as file:
         for poll in (tpio.poll_read, tpio.poll_write):
-            with pytest.raises(ValueError, match="only"):
+            with pytest.raises(ValueError, match="a file cannot be polled"):
                 poll(file)
+        assert not hasattr(file, "poll_write")
 
 
 def test_a_closed_handle_is_not_polled():

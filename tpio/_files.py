@@ -49,7 +49,8 @@ class File(FileHandle):
         self.name = name
         self.alignment = 1  # what offsets, sizes and addresses must be multiples of; more than 1 when unbuffered
 
-    poll_read = Absent()  # a read of a file never waits for a peer
+    poll_read = Absent()  # a read of a file never waits for a peer, and neither does a write
+    poll_write = Absent()
 
     # Unbuffered files: the system only says "invalid parameter"; here is what is wrong.
 

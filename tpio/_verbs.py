@@ -14,7 +14,7 @@ from typing import Any, cast
 from weakref import ReferenceType, ref
 
 from ._sockets import Socket
-from ._tpio import Future, Handle, poll_socket, pump_between
+from ._tpio import FileHandle, Future, Handle, poll_socket, pump_between
 
 # By the object's id: the object, its fileno() and the binding. Looked at without the lock, many times for each change.
 _bound: dict[int, tuple[ReferenceType[Any], int, Handle]] = {}
@@ -131,6 +131,8 @@ def _poll(h: Any, writable: bool) -> Future[None]:
     if polled is not None:
         return polled
     handle = handle_of(h)
+    if isinstance(handle, FileHandle):
+        raise ValueError("a file cannot be polled: only pipes and sockets can")
     return handle.poll_write() if writable else handle.poll_read()
 
 

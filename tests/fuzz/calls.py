@@ -124,7 +124,7 @@ SOCKET: list[Call] = [
     ("getsockopt", (number, anything), {}),
 ]
 FILE: list[Call] = [
-    *(call for call in HANDLE if call[0] != "poll_read"),
+    *(call for call in HANDLE if call[0] not in ("poll_read", "poll_write")),
     ("read_many", (pairs,), {}),
     ("write_many", (pairs,), {}),
     ("size", (), {}),
