@@ -38,6 +38,8 @@ def winerror(code, filename=None):
     """
     cdef int number = <int><unsigned int>(code & 0xFFFFFFFF)
     cdef object message = _format(number)
+    if filename is not None:
+        message = message.replace("%1", str(filename))  # as the system means it
     kind = _SUBCLASSES.get(number)
     if kind is None:
         return OSError(0, message, filename, number)

@@ -100,6 +100,16 @@ def handle_value(obj):
     return operator_index(value)
 
 
+def flags_of(value, name):
+    """A DWORD of flags, or a control code. One with the highest bit may be negative, as pywin32 has them."""
+    number = operator_index(value) if hasattr(value, "__index__") else None
+    if number is None:
+        raise TypeError(f"{name} must be an int, not {type(value).__name__!r}")
+    if not -0x80000000 <= number <= 0xFFFFFFFF:
+        raise OverflowError(f"{name} must be a number of 32 bits, not {number}")
+    return number & 0xFFFFFFFF
+
+
 cdef unsigned longest_datagram(SOCKET socket) noexcept:
     """https://learn.microsoft.com/windows/win32/winsock/sol-socket-socket-options"""
     cdef unsigned longest = 0
@@ -714,7 +724,7 @@ cdef class Handle:
 
         https://learn.microsoft.com/windows/win32/api/ioapiset/nf-ioapiset-deviceiocontrol
         """
-        cdef DWORD number = operator_index(code), input_size
+        cdef DWORD number = flags_of(code, "code"), input_size
         cdef Py_ssize_t size = as_size(output_size)
         cdef core.tpio_status status
         cdef FutureBase future

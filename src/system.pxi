@@ -341,24 +341,29 @@ cdef extern from *:
         DWORD id;
     } tpio_child;
 
-    /* Starts a process with just three inherited handles, in a job of its own from its first instruction on. */
+    /* Starts a process with just three inherited handles (standard NULL: none, and no standard handles), in a job of its own
+     * from its first instruction on. The job lets the child start processes outside of it, as daemons want to be. A parent
+     * job with limits of its own may refuse ours: then the child has none. */
     static DWORD tpio_start_process(const wchar_t *program, wchar_t *command, wchar_t *environment, const wchar_t *folder,
                                     DWORD flags, HANDLE *standard, tpio_child *child)
     {
         STARTUPINFOEXW startup;
         PROCESS_INFORMATION process;
         SIZE_T size = 0;
+        JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits;
         DWORD error = 0, count = 0, i, j;
         HANDLE inherited[3];
 
         ZeroMemory(&startup, sizeof startup);
         ZeroMemory(child, sizeof *child);
         startup.StartupInfo.cb = sizeof startup;
-        startup.StartupInfo.dwFlags = STARTF_USESTDHANDLES;
-        startup.StartupInfo.hStdInput = standard[0];
-        startup.StartupInfo.hStdOutput = standard[1];
-        startup.StartupInfo.hStdError = standard[2];
-        for (i = 0; i < 3; i++) { /* the list must not name a handle twice */
+        if (standard != NULL) {
+            startup.StartupInfo.dwFlags = STARTF_USESTDHANDLES;
+            startup.StartupInfo.hStdInput = standard[0];
+            startup.StartupInfo.hStdOutput = standard[1];
+            startup.StartupInfo.hStdError = standard[2];
+        }
+        for (i = 0; standard != NULL && i < 3; i++) { /* the list must not name a handle twice */
             for (j = 0; j < count && inherited[j] != standard[i]; j++)
                 ;
             if (j == count && standard[i] != NULL)
@@ -384,16 +389,30 @@ cdef extern from *:
             error = GetLastError();
             goto delete_list;
         }
+        ZeroMemory(&limits, sizeof limits);
+        limits.BasicLimitInformation.LimitFlags = JOB_OBJECT_LIMIT_BREAKAWAY_OK;
+        if (!SetInformationJobObject(child->job, JobObjectExtendedLimitInformation, &limits, sizeof limits)) {
+            error = GetLastError();
+            goto close_job;
+        }
         if (!CreateProcessW(program, command, NULL, NULL, count != 0,
                             flags | EXTENDED_STARTUPINFO_PRESENT | CREATE_UNICODE_ENVIRONMENT | CREATE_SUSPENDED,
                             environment, folder, &startup.StartupInfo, &process)) {
             error = GetLastError();
             goto close_job;
         }
-        /* Running, unless it is the caller's wish that it is not. */
-        if (!AssignProcessToJobObject(child->job, process.hProcess) ||
-            (!(flags & CREATE_SUSPENDED) && ResumeThread(process.hThread) == (DWORD)-1)) {
+        if (!AssignProcessToJobObject(child->job, process.hProcess)) {
             error = GetLastError();
+            if (error == ERROR_ACCESS_DENIED) {
+                CloseHandle(child->job);
+                child->job = NULL;
+                error = 0;
+            }
+        }
+        /* Running, unless it is the caller's wish that it is not. */
+        if (error == 0 && !(flags & CREATE_SUSPENDED) && ResumeThread(process.hThread) == (DWORD)-1)
+            error = GetLastError();
+        if (error != 0) {
             TerminateProcess(process.hProcess, 1);
             CloseHandle(process.hThread);
             CloseHandle(process.hProcess);
@@ -405,7 +424,8 @@ cdef extern from *:
         goto delete_list;
 
     close_job:
-        CloseHandle(child->job);
+        if (child->job != NULL)
+            CloseHandle(child->job);
     delete_list:
         DeleteProcThreadAttributeList(startup.lpAttributeList);
     free_list:
@@ -420,20 +440,36 @@ cdef extern from *:
     DWORD tpio_start_process(WCHAR *program, WCHAR *command, WCHAR *environment, WCHAR *folder, DWORD flags,
                              HANDLE *standard, tpio_child *child) nogil
     BOOL TerminateJobObject(HANDLE job, unsigned code) nogil
+    BOOL TerminateProcess(HANDLE process, unsigned code) nogil
+    int CompareStringOrdinal(const WCHAR *one, int length, const WCHAR *other, int other_length, BOOL ignore_case) nogil
     BOOL GetExitCodeProcess(HANDLE process, DWORD *code) nogil
     BOOL DuplicateHandle(HANDLE from_process, HANDLE handle, HANDLE to_process, HANDLE *result, DWORD access, BOOL inherit,
                          DWORD options) nogil
     HANDLE GetStdHandle(DWORD which) nogil
     HANDLE OpenProcess(DWORD access, BOOL inherit, DWORD id)
     enum:
+        CSTR_EQUAL
         DUPLICATE_SAME_ACCESS
         PROCESS_DUP_HANDLE
         ERROR_DIRECTORY
 
 
-def start_process(program, command, str environment, folder, DWORD flags, standard):
-    """CreateProcess with three standard handles (0: none), which alone are inherited, in a job object of its own.
-    Returns (process handle, job handle, process id).
+def compare_names(one, other):
+    """-1, 0 or 1: how Windows orders names of files and of environment variables, for which the case of letters does not count.
+
+    https://learn.microsoft.com/windows/win32/api/stringapiset/nf-stringapiset-comparestringordinal
+    """
+    cdef Wide first = Wide(one), second = Wide(other)
+    cdef int order = CompareStringOrdinal(first.text, -1, second.text, -1, True)
+    if order == 0:
+        raise winerror(GetLastError())
+    return order - CSTR_EQUAL
+
+
+def start_process(program, command, str environment, folder, DWORD flags, standard, name):
+    """CreateProcess with three standard handles (0: none), which alone are inherited, in a job object of its own. standard
+    None: the child finds its own, those of its console. Returns (process handle, job handle, process id); the job is 0 where
+    the system refuses it. program: the whole path, or None: what the command line begins with. name: for errors.
 
     environment: None, or "NAME=value\\0..." with a NUL at the end.
     https://learn.microsoft.com/windows/win32/api/processthreadsapi/nf-processthreadsapi-createprocessw
@@ -445,11 +481,14 @@ def start_process(program, command, str environment, folder, DWORD flags, standa
     cdef WCHAR *block = NULL
     cdef Py_ssize_t length
     cdef HANDLE handles[3]
+    cdef HANDLE *three = NULL
     cdef tpio_child child
     cdef DWORD error
     cdef int i
-    for i in range(3):
-        handles[i] = <HANDLE><uintptr_t>standard[i]
+    if standard is not None:
+        for i in range(3):
+            handles[i] = <HANDLE><uintptr_t>standard[i]
+        three = handles
     if program is not None:
         program_wide = Wide(program)
         program_text = program_wide.text
@@ -459,10 +498,10 @@ def start_process(program, command, str environment, folder, DWORD flags, standa
     if environment is not None:
         block = PyUnicode_AsWideCharString(environment, &length)
     with nogil:
-        error = tpio_start_process(program_text, line.text, block, folder_text, flags, handles, &child)
+        error = tpio_start_process(program_text, line.text, block, folder_text, flags, three, &child)
     PyMem_Free(block)
     if error != 0:
-        raise winerror(error, folder if error == ERROR_DIRECTORY else program or command)
+        raise winerror(error, folder if error == ERROR_DIRECTORY else name)
     return <uintptr_t>child.process, <uintptr_t>child.job, child.id
 
 
@@ -470,6 +509,23 @@ def terminate_job(size_t job, unsigned code):
     """Ends every process of a job. https://learn.microsoft.com/windows/win32/api/jobapi2/nf-jobapi2-terminatejobobject"""
     if not TerminateJobObject(<HANDLE>job, code):
         raise winerror(GetLastError())
+
+
+def terminate_process(size_t process, unsigned code):
+    """https://learn.microsoft.com/windows/win32/api/processthreadsapi/nf-processthreadsapi-terminateprocess"""
+    if not TerminateProcess(<HANDLE>process, code):
+        error = GetLastError()
+        if exit_code(process) is None:  # that it has ended is refused, too
+            raise winerror(error)
+
+
+def ask_type(size_t handle):
+    """GetFileType, which waits while another thread reads from a pipe that is not overlapped. Without the GIL.
+
+    https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-getfiletype
+    """
+    cdef int socket_type = 0
+    return file_type(<HANDLE>handle, &socket_type)
 
 
 def standard_handle(int number):

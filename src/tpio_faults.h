@@ -145,6 +145,11 @@ int tpio_fault(const char *function, unsigned error);
 #define AssignProcessToJobObject(...) \
     TPIO_FAULT_BOOL("AssignProcessToJobObject", AssignProcessToJobObject(__VA_ARGS__))
 #define ResumeThread(...) TPIO_FAULT("ResumeThread", ERROR_NO_SYSTEM_RESOURCES, (DWORD)-1, ResumeThread(__VA_ARGS__))
+#define SetInformationJobObject(...) \
+    TPIO_FAULT_BOOL("SetInformationJobObject", SetInformationJobObject(__VA_ARGS__))
+#define CompareStringOrdinal(...) \
+    TPIO_FAULT("CompareStringOrdinal", ERROR_NO_SYSTEM_RESOURCES, 0, CompareStringOrdinal(__VA_ARGS__))
+#define TerminateProcess(...) TPIO_FAULT_BOOL("TerminateProcess", TerminateProcess(__VA_ARGS__))
 #define TerminateJobObject(...) TPIO_FAULT_BOOL("TerminateJobObject", TerminateJobObject(__VA_ARGS__))
 #define GetExitCodeProcess(...) TPIO_FAULT_BOOL("GetExitCodeProcess", GetExitCodeProcess(__VA_ARGS__))
 #define OpenProcess(...) TPIO_FAULT_NULL("OpenProcess", OpenProcess(__VA_ARGS__))

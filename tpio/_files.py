@@ -146,10 +146,11 @@ def open(
         raise ValueError(f"invalid mode {mode!r}: one of {', '.join(_MODES)}")
     if not set(share) <= set(_SHARES):
         raise ValueError(f"invalid share {share!r}: letters of 'rwd'")
+    extra = _tpio.flags_of(flags, "flags")
     where = _tpio.pool_of(pool)  # before a file is made or emptied
     access, disposition = _MODES[mode]
     sharing = sum(_SHARES[letter] for letter in set(share))
-    handle = _tpio.create_file(name, access, sharing, disposition, flags | FILE_FLAG_OVERLAPPED)
+    handle = _tpio.create_file(name, access, sharing, disposition, extra | FILE_FLAG_OVERLAPPED)
     try:
         file = File(handle, pool=where, name=name)
     except BaseException:
@@ -157,7 +158,7 @@ def open(
         raise
     # Each write says so. FILE_APPEND_DATA without FILE_WRITE_DATA would do it too, but could neither lock nor truncate.
     file._appends = mode == "ab"
-    if flags & FILE_FLAG_NO_BUFFERING:
+    if extra & FILE_FLAG_NO_BUFFERING:
         file.alignment = _tpio.sector_size(handle)
     return file
 

@@ -7,9 +7,10 @@ with everything that it has started.
 
 from __future__ import annotations
 
-import operator
+import msvcrt
 import os
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from concurrent.futures import CancelledError
 from typing import Any, Self
 
 from . import _tpio
+from ._command_line import command_of, environment_of
 from ._construct import NoPublicConstructor
 from ._pipes import GENERIC_READ, GENERIC_WRITE, OPEN_EXISTING, Pipe, pipe
 from ._steps import CANCELLED, FAILED, FINISHED, Steps, steps, timed_out, with_timeout
@@ -26,8 +28,13 @@ PIPE = subprocess.PIPE
 STDOUT = subprocess.STDOUT
 DEVNULL = subprocess.DEVNULL
 
+# CREATE_NEW_CONSOLE, DETACHED_PROCESS, CREATE_NO_WINDOW: the child has a console of its own, or none.
+OWN_CONSOLE = 0x10 | 0x8 | 0x08000000
+
 KILLED = 1  # the exit code of a process that was killed, as in subprocess
 CHUNK = 65536
+ANSWER = 0.25  # seconds in which the system says what our standard input is, unless it is being read
+NAMES = ("stdin", "stdout", "stderr")
 
 
 class Process(metaclass=NoPublicConstructor, made_by="tpio.spawn()"):
@@ -56,6 +63,14 @@ class Process(metaclass=NoPublicConstructor, made_by="tpio.spawn()"):
         with self._lock:
             self._require_open()
             return self._process
+
+    @property
+    def has_job(self) -> bool:
+        """True when the process is in a job of its own, so that kill() ends what it has started, too. False where the system
+        refuses that: in a job of our own whose limits forbid it, as some sandboxes and build agents have one."""
+        with self._lock:
+            self._require_open()
+            return self._job != 0
 
     def wait(self, timeout: float | None = None) -> Future[int]:
         """Future of the exit code; TimeoutError when the process is still running after `timeout` seconds."""
@@ -150,10 +165,16 @@ class Process(metaclass=NoPublicConstructor, made_by="tpio.spawn()"):
             end.close()
 
     def kill(self) -> None:
-        """Ends the process and every process that it has started, with exit code 1. No error if it has ended already."""
+        """Ends the process and every process that it has started, with exit code 1. No error if it has ended already.
+
+        Without a job (see has_job) it ends the process alone. https://learn.microsoft.com/windows/win32/procthread/job-objects
+        """
         with self._lock:
             self._require_open()
-            _tpio.terminate_job(self._job, KILLED)
+            if self._job:
+                _tpio.terminate_job(self._job, KILLED)
+            else:
+                _tpio.terminate_process(self._process, KILLED)
 
     def terminate(self) -> None:
         """The same as kill(), as in subprocess on Windows."""
@@ -269,22 +290,27 @@ class _Standard:
         reads = number == 0  # the child reads its stdin
         if what is None:
             self.handles[number] = self._inherit_ours(number)
+            if reads and self.handles[0] and _input_is_being_read():
+                self._open_null(number)
         elif isinstance(what, int) and what == PIPE:
             read, write = pipe(inherit="read" if reads else "write")
             theirs, self.ends[number] = (read, write) if reads else (write, read)
             self._borrowed.append(theirs)
             self.handles[number] = theirs.fileno()
         elif isinstance(what, int) and what == DEVNULL:
-            access = GENERIC_READ if reads else GENERIC_WRITE
-            handle = _tpio.create_file("NUL", access, 3, OPEN_EXISTING, 0, inherit=True)
-            self._temporary.append(handle)
-            self.handles[number] = handle
+            self._open_null(number)
         elif isinstance(what, int) and what == STDOUT:
             if number != 2:
-                raise ValueError("STDOUT is for stderr")
+                raise ValueError(f"{NAMES[number]}: STDOUT is for stderr")
             self.handles[2] = self.handles[1]
         else:
-            self.handles[number] = self._inherit(_handle_of(what))
+            self.handles[number] = self._inherit(_handle_of(what, NAMES[number]))
+
+    def _open_null(self, number: int) -> None:
+        access = GENERIC_READ if number == 0 else GENERIC_WRITE
+        handle = _tpio.create_file("NUL", access, 3, OPEN_EXISTING, 0, inherit=True)
+        self._temporary.append(handle)
+        self.handles[number] = handle
 
     def _inherit_ours(self, number: int) -> int:
         handle = _tpio.standard_handle(number)
@@ -311,37 +337,71 @@ class _Standard:
                 end.close()
 
 
-def _handle_of(obj: Any) -> int:
+def _handle_of(obj: Any, name: str) -> int:
     """A HANDLE from the end of a tpio pipe, a file object, or a C runtime file descriptor (as in subprocess)."""
     if isinstance(obj, _tpio.Handle):
         if obj._overlapped:
-            raise ValueError(
-                f"{obj!r} is overlapped, which programs do not expect of their standard handles: "
-                "use PIPE, a pipe's end made with tpio.pipe(inherit=...), or a file of the built-in open()"
-            )
+            raise ValueError(f"{name}: {obj!r} is overlapped, {_SYNCHRONOUS}")
         return obj.fileno()
+    # Their fileno() is a HANDLE, which would pass for some descriptor or other.
+    if isinstance(obj, socket.socket) or type(obj).__module__ in _OF_HANDLES:
+        raise ValueError(f"{name}: {type(obj).__name__!r} is overlapped, {_SYNCHRONOUS}")
     if isinstance(obj, bool) or not (isinstance(obj, int) or hasattr(obj, "fileno")):
-        raise TypeError(f"PIPE, DEVNULL, STDOUT, a tpio pipe or a file is needed, not {type(obj).__name__!r}")
-    import msvcrt
+        raise TypeError(f"{name} must be PIPE, DEVNULL, STDOUT, a tpio pipe or a file, not {type(obj).__name__!r}")
+    descriptor = obj if isinstance(obj, int) else obj.fileno()
+    if not isinstance(descriptor, int):
+        raise TypeError(f"{name}: fileno() must give an int, not {type(descriptor).__name__!r}")
+    try:
+        return msvcrt.get_osfhandle(descriptor)
+    except OSError as error:
+        error.strerror = f"{name}: {descriptor} is no open file descriptor"
+        raise
 
-    return msvcrt.get_osfhandle(obj if isinstance(obj, int) else obj.fileno())
+
+_OF_HANDLES = ("multiprocessing.connection", "asyncio.windows_utils")
+_SYNCHRONOUS = (
+    "which programs do not expect of their standard handles: "
+    "use PIPE, a pipe's end made with tpio.pipe(inherit=...), or a file of the built-in open()"
+)
 
 
-def _environment(env: Mapping[str, str] | None) -> str | None:
-    if env is None:
-        return None
-    if not isinstance(env, Mapping):
-        raise TypeError(f"an environment is a mapping, not {type(env).__name__!r}")
-    entries = {}
-    for name, value in env.items():
-        if not (isinstance(name, str) and isinstance(value, str)):
-            raise TypeError("names and values of the environment must be str")
-        if "\0" in name or "\0" in value:
-            raise ValueError("embedded null character")
-        if not name or "=" in name[1:]:
-            raise ValueError("illegal environment variable name")
-        entries[name.upper()] = f"{name}={value}\0"
-    return "".join(entries[name] for name in sorted(entries)) + ("\0" if entries else "\0\0")
+class _Probe(threading.Thread):
+    """Asks our standard input what it is. The question waits while another thread reads from a pipe, however long that is."""
+
+    def __init__(self, handle: int) -> None:
+        super().__init__(name="tpio: what is the standard input?", daemon=True)
+        self.handle = handle
+        self.answered = threading.Event()
+
+    def run(self) -> None:
+        try:
+            _tpio.ask_type(self.handle)
+        except OSError:
+            pass
+        self.answered.set()
+
+
+_probe: _Probe | None = None  # one that has not been answered: another one would not be, either
+
+
+def _input_is_being_read() -> bool:
+    global _probe
+    handle = _tpio.standard_handle(0)
+    probe = _probe
+    if probe is None or probe.handle != handle or probe.answered.is_set():
+        probe = _Probe(handle)
+        probe.start()
+        if probe.answered.wait(ANSWER):
+            return False
+        _probe = probe
+    return not probe.answered.is_set()
+
+
+def _path(value: Any, name: str) -> str | bytes:
+    if not isinstance(value, (str, bytes, os.PathLike)):
+        raise TypeError(f"{name} must be a str, bytes or a path, not {type(value).__name__!r}")
+    path: str | bytes = os.fspath(value)
+    return path
 
 
 def spawn(
@@ -356,30 +416,31 @@ def spawn(
 ) -> Process:
     """Starts a program; raises FileNotFoundError and the like at once.
 
-    args: a list of arguments, or a command line. stdin, stdout, stderr: None (ours), PIPE, DEVNULL, STDOUT (for stderr),
-    a file object or descriptor, or a tpio pipe's end for a child. env, cwd, creationflags: as for subprocess.Popen.
+    args: a list of arguments, or a command line. Arguments in a list reach a program as they are; for a batch file
+    (.bat, .cmd) they are quoted as cmd.exe needs it, and one with a percent sign or the end of a line, which cmd.exe cannot
+    pass on as it is, is refused (ValueError). A command line is the caller's to escape. stdin, stdout, stderr: None (ours),
+    PIPE, DEVNULL, STDOUT (for stderr), a file object or descriptor, or a tpio pipe's end for a child. env, cwd, creationflags: as for subprocess.Popen.
+
+    With CREATE_NEW_CONSOLE, DETACHED_PROCESS or CREATE_NO_WINDOW, and nothing redirected, the child gets none of our
+    handles. stdin=None gives the child NUL while a thread of ours reads from our own standard input, a pipe: the child's C
+    runtime would wait for that read when it starts.
     """
-    if isinstance(args, bytes):
-        raise TypeError("a command line is a str, not bytes")
-    if isinstance(args, str):
-        command = args
-    elif isinstance(args, os.PathLike):
-        command = subprocess.list2cmdline([os.fspath(args)])
-    else:
-        command = subprocess.list2cmdline([os.fspath(arg) for arg in args])
-    if not command:
-        raise ValueError("no program to start")
-    if "\0" in command:
-        raise ValueError("embedded null character")
-    environment = _environment(env)
-    folder = None if cwd is None else os.fsdecode(cwd)
+    command = command_of(args)
+    environment = environment_of(env)
+    folder = None if cwd is None else os.fsdecode(_path(cwd, "cwd"))
+    flags = _tpio.flags_of(creationflags, "creationflags")
     default_pool()  # refuse before anything is made, when the interpreter is ending
     standard = _Standard()
+    redirected = any(what is not None for what in (stdin, stdout, stderr))
     try:
-        for number, what in enumerate((stdin, stdout, stderr)):
-            standard.set(number, what)
+        if redirected or not flags & OWN_CONSOLE:
+            for number, what in enumerate((stdin, stdout, stderr)):
+                standard.set(number, what)
+            handles: list[int] | None = standard.handles
+        else:
+            handles = None
         process, job, pid = _tpio.start_process(
-            None, command, environment, folder, operator.index(creationflags), standard.handles
+            command.program, command.line, environment, folder, flags, handles, command.name
         )
     except BaseException:
         standard.close_ours()

@@ -33,7 +33,7 @@ NEVER_FAILS = {
     "called once, at import, which fails then": "FlsAlloc GetModuleHandleExW",
     "on a handle that is open and ours it does not fail": "SetEvent ResetEvent",
     "it gives something back: if that fails nobody can do more, and what was to go stays": """CloseHandle closesocket
-        HeapFree LocalFree TerminateProcess""",
+        HeapFree LocalFree""",
     "a thread that goes on in another's name is a danger: the error is raised, and the program must end": "RevertToSelf",
 }
 EXEMPT = {name for names in NEVER_FAILS.values() for name in names.split()}
