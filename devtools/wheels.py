@@ -46,13 +46,14 @@ def _build(version: Version, dist: Path) -> Path:
 
 
 def _package_files() -> list[Path]:
-    """The files that git knows or would take; a copy of a checkout without git has only those."""
+    """The files that git knows or would take; all files where git refuses, as in a checkout of another user."""
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
         found = subprocess.run(listing, cwd=build.CHECKOUT, capture_output=True, check=True, encoding="utf-8")
         files = [build.CHECKOUT / name for name in found.stdout.split("\0") if name]
     except (OSError, subprocess.CalledProcessError):
-        files = [path for path in build.CHECKOUT.rglob("*") if "dist" not in path.parts]
+        relative = ((path, path.relative_to(build.CHECKOUT).parts) for path in build.CHECKOUT.rglob("*"))
+        files = [path for path, parts in relative if parts[0] not in (".git", "dist")]
     return [file for file in files if file.is_file()]
 
 

@@ -72,7 +72,10 @@ def test_a_command_line_is_taken_as_it_is():
 
 
 def test_a_path_alone_and_paths_in_a_list():
-    with tpio.spawn(pathlib.Path(sys.executable), stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL) as process:
+    # Not Python: without arguments it reads its standard input, and on Wine 10 it takes NUL for a console and fails.
+    alone = pathlib.Path(os.environ["SYSTEMROOT"], "System32", "hostname.exe")
+    with tpio.spawn(alone, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL) as process:
+        assert process.communicate().result(WAIT)[0].strip().lower() == os.environ["COMPUTERNAME"].lower().encode()
         assert process.wait(WAIT).result(WAIT) == 0
     with tpio.spawn([pathlib.Path(sys.executable), b"-c", "print(3)"], stdout=PIPE) as process:
         assert process.communicate().result(WAIT)[0].strip() == b"3"

@@ -8,7 +8,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 ARCHITECTURES = ("win32", "win_amd64", "win_arm64")
-PYTHONS = ("cp311", "cp312", "cp313", "cp314", "cp314t")
+PYTHONS = ("cp311", "cp312", "cp313", "cp314", "cp314t", "cp315", "cp315t")
 
 
 def test_cibuildwheel_lists_every_python_and_architecture():
