@@ -93,6 +93,7 @@ cdef class PoolBase      # pool.pxi
 cdef class FutureBase    # future.pxi
 cdef class Handle        # handle.pxi
 cdef class Awaiter       # awaiting.pxi
+cdef class Deadline      # future.pxi
 cdef class LoopInbox     # awaiting.pxi
 cdef struct Blocked      # blocking.pxi
 

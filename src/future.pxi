@@ -62,12 +62,14 @@ cdef class FutureBase:
     cdef object condition        # the base class's, made when somebody asks
     cdef object waiters
     cdef object on_cancel        # what cancel() means for a future without an operation of its own
+    cdef Deadline deadline       # of timeout=; None: there is none
     cdef Blocked *blocked
     cdef FutureBase next_ready   # in the queue of futures whose callbacks are to run
     cdef Py_ssize_t size         # bytes asked for
     cdef Py_ssize_t moved        # bytes moved by earlier parts of the same write
     cdef int64_t position        # of a sequential file operation, else -1
     cdef uint64_t at             # where a write began
+    cdef Py_ssize_t outgoing     # bytes that count as pending on the handle until the future ends
     cdef LONG generation         # of the handle's cancel() when submitted
     cdef DWORD flags             # MSG_* of a socket's
     cdef int state
@@ -341,7 +343,11 @@ cdef class FutureBase:
         cdef PoolBase pool = self.pool
         cdef object awaiters = None, condition = None, asked_for = None
         cdef bint ended, unwanted, given_back = False
+        cdef Deadline deadline = self.deadline
         while True:
+            if deadline is not None and state == CANCELLED and deadline.passed:
+                state = FAILED
+                value = deadline.error()
             with cython.critical_section(self):
                 ended = self.state >= CANCELLED
                 asked_for = self.condition
@@ -350,10 +356,13 @@ cdef class FutureBase:
                     self.value = value
                     if TPIO_FREE_THREADED:
                         hand_on(value)
+                    if self.outgoing != 0:  # before the end can be seen
+                        InterlockedExchangeAdd64(&self.handle.outgoing, -self.outgoing)
                     self.state = state
                     awaiters, self.awaiters = self.awaiters, None
                     handle, self.handle = self.handle, None
                     self.on_cancel = None
+                    deadline, self.deadline = self.deadline, None
                     if self.kind != PROMISE and self.kind != SCATTERED:
                         self.extra = None
                     while self.blocked != NULL:
@@ -387,6 +396,8 @@ cdef class FutureBase:
                 condition.release()
         if ended:
             return given_back
+        if deadline is not None and deadline.timer is not None:
+            deadline.timer.ask_to_cancel()
         if self.impatient:
             self.impatient = False
             end_impatience()
@@ -642,6 +653,11 @@ cdef class FutureBase:
     def _on_give_back(self, hook):
         self.extra = hook
 
+    def _limit(self, timeout, str what):
+        """For the façade: cancels the future after `timeout` seconds (None: never); it fails then with a TimeoutError.
+        `what` names the operation in the message. Returns the future."""
+        return in_time(self, time_limit(timeout), what)
+
     # What concurrent.futures.wait and as_completed look at, made when they do.
 
     @property
@@ -692,6 +708,69 @@ cdef class FutureBase:
 
     def __await__(self):
         return make_awaiter(self)
+
+
+# timeout= of an operation. There is one mechanism for every future: a timer cancels it, and `settle` turns the end that this
+# cancel causes into a TimeoutError. An operation that wins the race keeps its result.
+
+cdef enum:
+    NO_LIMIT = -1
+
+cdef double time_limit(object timeout) except? -2:
+    """Seconds, or NO_LIMIT for None. Raises before anything is submitted."""
+    return NO_LIMIT if timeout is None else _seconds(timeout, "the timeout")
+
+
+cdef class Deadline:
+    """The time limit of a future. The timer calls it."""
+
+    cdef FutureBase future
+    cdef FutureBase timer
+    cdef str what
+    cdef double seconds
+    cdef bint passed
+
+    def __call__(self, timer):
+        future, self.future = self.future, None
+        if not timer.cancelled():
+            self.passed = True
+            (<FutureBase>future).ask_to_cancel()
+
+    cdef object error(self):
+        error = TimeoutError(f"{self.what} timed out after {self.seconds:g} seconds")
+        error.errno = errno.ETIMEDOUT
+        error.winerror = ERROR_TIMEOUT
+        return error
+
+
+cdef FutureBase in_time(FutureBase future, double limit, str what):
+    """The same future, which is cancelled when `limit` seconds have passed."""
+    cdef Deadline deadline
+    cdef FutureBase timer
+    cdef Handle handle
+    cdef PoolBase pool
+    cdef bint ended = False
+    if limit == NO_LIMIT or future.state >= CANCELLED:
+        return future
+    deadline = Deadline.__new__(Deadline)
+    deadline.future = future
+    deadline.what = what
+    deadline.seconds = limit
+    with cython.critical_section(future):
+        handle = future.handle
+        pool = future.pool if handle is None else handle.pool_
+        future.deadline = deadline  # first, because the timer may fire before this call returns
+    try:
+        timer = call_after(deadline, limit, 0, pool)
+    except BaseException:
+        future.ask_to_cancel()
+        raise
+    with cython.critical_section(future):
+        ended = future.state >= CANCELLED
+        deadline.timer = timer
+    if ended:
+        timer.ask_to_cancel()
+    return future
 
 
 cdef void hand_on(object value) noexcept:

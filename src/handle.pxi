@@ -133,7 +133,9 @@ cdef class Handle:
     and, since Windows 8.1, free of tpio: close this object before the handle. See docs/handover.md for what else its owner
     may do with it meanwhile.
 
-    Every operation returns a Future at once and may be cancelled; any number may be in flight. Misuse raises at once:
+    Every operation returns a Future at once and may be cancelled; any number may be in flight. Those that may wait take
+    timeout=seconds: the operation is cancelled then, and its future fails with TimeoutError; one that has ended in spite of
+    the cancel keeps its result. Misuse raises at once:
     ValueError (closed, negative size), TypeError (wrong type, read-only buffer), BindError. Failures of the operation
     come through the future, as OSError with `winerror` set.
 
@@ -149,6 +151,7 @@ cdef class Handle:
     cdef set pumps               # that have this end; None: none yet
     cdef core.LONG64 position    # of sequential reads and writes; files only
     cdef LONG pending            # futures that have not ended
+    cdef core.LONG64 outgoing    # bytes of writes that have not ended
     cdef LONG generation         # counts cancel()s that are over
     cdef LONG cancelling         # and those under way
     cdef list turns              # writes in their order, while there is one that takes several system calls; else None
@@ -267,6 +270,12 @@ cdef class Handle:
         InterlockedIncrement(&self.pool_.unended)
         return future
 
+    cdef void count_outgoing(self, FutureBase future) noexcept:
+        """Counts a write in pending_bytes until its future ends."""
+        cdef Py_ssize_t size = (<Buffers>future.extra).total if future.extra is not None else future.size
+        future.outgoing = size
+        InterlockedExchangeAdd64(&self.outgoing, size)
+
     cdef bint is_too_long(self, FutureBase future, Py_ssize_t size):
         """A datagram that is too long to send fails here. The system would say the same; but while it is certain that the
         failure of a send brings no completion, Wine has one for this."""
@@ -372,6 +381,7 @@ cdef class Handle:
 
     cdef FutureBase begin_write(self, FutureBase future):
         cdef bint waits = False
+        self.count_outgoing(future)
         if self.type == FILE_TYPE_DISK and not self.appends:
             return future.started(self.transmit(future))
         with cython.critical_section(self):
@@ -568,13 +578,14 @@ cdef class Handle:
 
     # ---- verbs ------------------------------------------------------------------------------------------------------
 
-    def read(self, n, offset=None):
+    def read(self, n, offset=None, *, timeout=None):
         """Reads up to n bytes. Future of bytes: b"" at the end of the file, or when the peer has closed.
 
         offset: where in a file; None: after the last sequential read or write of this object. At most 2 GiB at once.
         https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-readfile
         """
-        return self.read_flagged(n, offset, 0)
+        cdef double limit = time_limit(timeout)
+        return in_time(self.read_flagged(n, offset, 0), limit, "a read")
 
     cdef FutureBase read_flagged(self, object n, object offset, DWORD flags):
         cdef Py_ssize_t size = as_size(n)
@@ -598,10 +609,11 @@ cdef class Handle:
             future.settle(CANCELLED, None)
             raise
 
-    def read_into(self, buffer, offset=None):
+    def read_into(self, buffer, offset=None, *, timeout=None):
         """Reads into a writable buffer, which belongs to the system until the future ends. Future of the number of bytes:
         0 at the end of the file."""
-        return self.read_into_flagged(buffer, offset, 0)
+        cdef double limit = time_limit(timeout)
+        return in_time(self.read_into_flagged(buffer, offset, 0), limit, "a read")
 
     cdef FutureBase read_into_flagged(self, object buffer, object offset, DWORD flags):
         cdef FutureBase future = self.begin(READ_INTO)
@@ -632,7 +644,7 @@ cdef class Handle:
             future.settle(CANCELLED, None)
             raise
 
-    def write(self, data, offset=None):
+    def write(self, data, offset=None, *, timeout=None):
         """Writes the whole of a bytes-like object, which belongs to the system until the future ends, or fails. Future of
         the number of bytes.
 
@@ -640,7 +652,8 @@ cdef class Handle:
         empty write sends an empty message or datagram; to any other handle it does nothing. A cancelled write may have
         written a part. https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-writefile
         """
-        return self.write_flagged(data, offset, 0)
+        cdef double limit = time_limit(timeout)
+        return in_time(self.write_flagged(data, offset, 0), limit, "a write")
 
     cdef FutureBase write_flagged(self, object data, object offset, DWORD flags):
         cdef FutureBase future = self.begin(WRITE)
@@ -676,7 +689,7 @@ cdef class Handle:
     def _send(self, data, DWORD flags):
         return self.write_flagged(data, None, flags)
 
-    def poll_read(self):
+    def poll_read(self, *, timeout=None):
         """Returns a Future of None that ends when a read would not wait. Takes nothing away.
 
         Sockets: there is data, a datagram, a connection to accept, or the end. Pipes: there is data, or the end; an empty
@@ -686,19 +699,20 @@ cdef class Handle:
 
         Raises ValueError for files, which are always readable.
         """
+        cdef double limit = time_limit(timeout)
         cdef FutureBase future
         self.require_bound()
         if self.has_leftover:
             return done_future(None)
         if self.type == FILE_TYPE_SOCKET:
-            return self.poll(TPIO_POLL_READABLE)
+            return in_time(self.poll(TPIO_POLL_READABLE), limit, "poll_read()")
         if self.type != FILE_TYPE_PIPE:
             raise ValueError("only pipes and sockets can be polled")
         future = self.begin(CUSTOM)
         future.extra = _poll_result
-        return self.receive(future, b"", 0, NO_OFFSET)
+        return in_time(self.receive(future, b"", 0, NO_OFFSET), limit, "poll_read()")
 
-    def poll_write(self):
+    def poll_write(self, *, timeout=None):
         """Returns a Future of None that ends when a send would not wait because there is room.
 
         A socket that is connecting becomes writable when the connection is made. Errors, cancel and callbacks are as for
@@ -706,10 +720,11 @@ cdef class Handle:
 
         Raises ValueError for what is not a socket: Windows cannot tell when a pipe has room. A write waits for that.
         """
+        cdef double limit = time_limit(timeout)
         self.require_bound()
         if self.type != FILE_TYPE_SOCKET:
             raise ValueError("only sockets can be polled for writing: write, and wait for the future")
-        return self.poll(TPIO_POLL_WRITABLE)
+        return in_time(self.poll(TPIO_POLL_WRITABLE), limit, "poll_write()")
 
     cdef FutureBase poll(self, DWORD events):
         cdef FutureBase future = self.begin(POLLED)
@@ -718,12 +733,13 @@ cdef class Handle:
         Py_INCREF(future)  # the system's
         return future.started(submit_poll(future))
 
-    def ioctl(self, code, data=b"", output_size=0):
+    def ioctl(self, code, data=b"", output_size=0, *, timeout=None):
         """DeviceIoControl: sends a copy of `data`, a bytes-like object, with the control code. Future of the bytes put out,
         at most output_size; TruncatedError when that was only a part. Can be cancelled, as far as the driver lets it be.
 
         https://learn.microsoft.com/windows/win32/api/ioapiset/nf-ioapiset-deviceiocontrol
         """
+        cdef double limit = time_limit(timeout)
         cdef DWORD number = flags_of(code, "code"), input_size
         cdef Py_ssize_t size = as_size(output_size)
         cdef core.tpio_status status
@@ -740,7 +756,7 @@ cdef class Handle:
         Py_INCREF(future)
         status = core.tpio_ioctl(&future.op, self.native, number, PyBytes_AS_STRING(data), input_size,
                                  PyBytes_AS_STRING(buffer), <DWORD>size)
-        return future.started(status)
+        return in_time(future.started(status), limit, "ioctl()")
 
     def _connect_pipe(self, finish):
         """ConnectNamedPipe: ends when a client has opened this instance.
@@ -899,6 +915,11 @@ cdef class Handle:
         if file == NULL or file == INVALID_HANDLE_VALUE:
             raise ValueError("I/O operation on closed handle")
         return <uintptr_t>file
+
+    @property
+    def pending_bytes(self):
+        """The bytes of the writes that have not ended: what a program that writes without waiting may look at, to slow down."""
+        return self.outgoing
 
     @property
     def closed(self):

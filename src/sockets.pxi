@@ -310,11 +310,12 @@ cdef class SocketHandle(Handle):
         return future.started(core.tpio_recv_from(&future.op, self.native, address, one_call(future.size), 0,
                                                   <sockaddr *>PyBytes_AS_STRING(future.name), sizeof(sockaddr_storage)))
 
-    def recvfrom(self, n):
+    def recvfrom(self, n, *, timeout=None):
         """Receives one datagram of up to n bytes: Future of (bytes, address). One that is longer is a TruncatedError.
 
         https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsarecvfrom
         """
+        cdef double limit = time_limit(timeout)
         cdef Py_ssize_t size = as_size(n)
         cdef FutureBase future
         cdef char *address
@@ -326,13 +327,14 @@ cdef class SocketHandle(Handle):
             future.buffer = new_bytes(size)
             future.size = size
             address = PyBytes_AS_STRING(future.buffer)
-            return self.receive_from(future, address)
+            return in_time(self.receive_from(future, address), limit, "recvfrom()")
         except BaseException:
             future.settle(CANCELLED, None)
             raise
 
-    def recvfrom_into(self, buffer):
+    def recvfrom_into(self, buffer, *, timeout=None):
         """Receives one datagram into a writable buffer: Future of (number of bytes, address)."""
+        cdef double limit = time_limit(timeout)
         cdef FutureBase future = self.begin(DATAGRAM_INTO)
         try:
             future.pin(buffer, True)
@@ -348,7 +350,7 @@ cdef class SocketHandle(Handle):
                 future.release_buffer()
                 future.settle(FINISHED, (len(data), kept[1]))
                 return future
-            return self.receive_from(future, future.address())
+            return in_time(self.receive_from(future, future.address()), limit, "recvfrom_into()")
         except BaseException:
             future.release_buffer()
             future.settle(CANCELLED, None)
@@ -369,6 +371,7 @@ cdef class SocketHandle(Handle):
             if self.is_too_long(future, future.size):
                 return future
             future.name = PyBytes_FromStringAndSize(<char *>&name, size)
+            self.count_outgoing(future)
             future.submitted = True
             Py_INCREF(future)  # the system's
             return future.started(core.tpio_send_to(&future.op, self.native, future.address(), <DWORD>future.size, 0,
@@ -380,21 +383,23 @@ cdef class SocketHandle(Handle):
 
     # ---- many buffers
 
-    def sendmsg(self, buffers):
+    def sendmsg(self, buffers, *, timeout=None):
         """Writes many bytes-like objects in one call: Future of the number of bytes, all of them.
 
         https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasend
         """
-        return self.many(buffers, False)
+        cdef double limit = time_limit(timeout)
+        return in_time(self.many(buffers, False), limit, "sendmsg()")
 
-    def recvmsg_into(self, buffers):
+    def recvmsg_into(self, buffers, *, timeout=None):
         """Reads into many writable buffers, one after the other: Future of the number of bytes, 0 at the end.
 
         https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsarecv
         """
-        return self.many(buffers, True)
+        cdef double limit = time_limit(timeout)
+        return in_time(self.many(buffers, True), limit, "recvmsg_into()")
 
-    cdef object many(self, object buffers, bint writable):
+    cdef FutureBase many(self, object buffers, bint writable):
         cdef Buffers list
         cdef FutureBase future
         self.require_bound()
@@ -440,15 +445,16 @@ cdef class SocketHandle(Handle):
             future.settle(CANCELLED, None)
             raise
 
-    def disconnect(self):
+    def disconnect(self, *, timeout=None):
         """Ends the connection once all that was sent is on its way: Future of None. The socket can only be closed then.
 
         https://learn.microsoft.com/windows/win32/api/mswsock/nc-mswsock-lpfn_disconnectex
         """
+        cdef double limit = time_limit(timeout)
         cdef FutureBase future = self.begin(NOTHING)
         future.submitted = True
         Py_INCREF(future)  # the system's
-        return future.started(core.tpio_disconnect(&future.op, self.native))
+        return in_time(future.started(core.tpio_disconnect(&future.op, self.native)), limit, "disconnect()")
 
 
 cdef class Duplicate:

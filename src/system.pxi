@@ -646,12 +646,13 @@ cdef bint unlock_again(Handle handle, tuple range):
 cdef class FileHandle(Handle):
     """What tpio.File and tpio.Watcher add to Handle."""
 
-    def lock(self, offset, length, *, bint exclusive=True):
+    def lock(self, offset, length, *, bint exclusive=True, timeout=None):
         """Locks a range of bytes against other handles, waiting for those that have it: Future of None. Can be cancelled.
 
         Shared locks (exclusive=False) go together. unlock() gives it back, as does close().
         https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-lockfileex
         """
+        cdef double limit = time_limit(timeout)
         cdef FutureBase future
         cdef core.tpio_status status
         cdef uint64_t start, count
@@ -666,7 +667,7 @@ cdef class FileHandle(Handle):
         Py_INCREF(future)  # the system's
         with nogil:
             status = core.tpio_lock(&future.op, self.native, start, count, exclusive)
-        return future.started(status)
+        return in_time(future.started(status), limit, "lock()")
 
     def _watch(self, size_t size, DWORD filter, bint recursive, finish):
         """ReadDirectoryChangesW; `finish` finds what was received with _watched."""

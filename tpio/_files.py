@@ -68,23 +68,23 @@ class File(FileHandle):
                 "tpio.aligned_buffer(size)"
             )
 
-    def read(self, n: SupportsIndex, offset: int | None = None) -> Future[bytes]:
+    def read(self, n: SupportsIndex, offset: int | None = None, *, timeout: float | None = None) -> Future[bytes]:
         if self.alignment > 1:
             raise ValueError("an unbuffered file cannot be read into bytes: use read_into(tpio.aligned_buffer(size))")
-        return super().read(n, offset)
+        return super().read(n, offset, timeout=timeout)
 
-    def read_into(self, buffer: Any, offset: int | None = None) -> Future[int]:
+    def read_into(self, buffer: Any, offset: int | None = None, *, timeout: float | None = None) -> Future[int]:
         if self.alignment > 1:
             at_end = offset is None and self._position % self.alignment != 0  # nothing else leaves it there
             if at_end and self._position >= self.size():
                 return _tpio.done_future_of(0)
             self._check_aligned(_size_of(buffer), offset, buffer)
-        return super().read_into(buffer, offset)
+        return super().read_into(buffer, offset, timeout=timeout)
 
-    def write(self, data: Any, offset: int | None = None) -> Future[int]:
+    def write(self, data: Any, offset: int | None = None, *, timeout: float | None = None) -> Future[int]:
         if self.alignment > 1:
             self._check_aligned(_size_of(data), offset, data)
-        return super().write(data, offset)
+        return super().write(data, offset, timeout=timeout)
 
     read.__doc__ = FileHandle.read.__doc__
     read_into.__doc__ = FileHandle.read_into.__doc__

@@ -383,9 +383,10 @@ class PipeListener:
 
     # ---- public
 
-    def accept(self) -> Future[Pipe]:
+    def accept(self, *, timeout: float | None = None) -> Future[Pipe]:
         """The next connection. Connections that come while nobody waits are kept for the next accept, as is one that
         comes in spite of a cancel. ValueError when closed."""
+        _tpio.timeout_seconds(timeout)
         future: Future[Pipe] = Future()
         future._on_cancel = lambda: self._forget(future)
         future._on_give_back = self._give_back
@@ -401,7 +402,7 @@ class PipeListener:
         else:
             self._listen_again()
             self._guard_waiting()
-        return future
+        return future._limit(timeout, "accept()")
 
     def _forget(self, future: Future[Pipe]) -> bool:
         with self._lock:

@@ -21,7 +21,7 @@ from . import _tpio
 from ._command_line import command_of, environment_of
 from ._construct import NoPublicConstructor
 from ._pipes import GENERIC_READ, GENERIC_WRITE, OPEN_EXISTING, Pipe, pipe
-from ._steps import CANCELLED, FAILED, FINISHED, Steps, steps, timed_out, with_timeout
+from ._steps import CANCELLED, FAILED, FINISHED, Steps, steps, timed_out
 from ._tpio import Future, default_pool, timeout_seconds, wait_for_handle
 
 PIPE = subprocess.PIPE
@@ -124,7 +124,7 @@ class Process(metaclass=NoPublicConstructor, made_by="tpio.spawn()"):
         if self.stdin is not None and self._feed is None and (input is not None or not self.stdin.closed):
             self._feed = _feed(self.stdin, self.stdin.write(b"" if input is None else input))
         self._talk = talk = self._talking()
-        return self._in_time(with_timeout(talk, timeout, f"process {self.pid}"))
+        return self._in_time(talk._limit(timeout, f"process {self.pid}"))
 
     @steps
     def _in_time(self, talk: Future[None]) -> Steps[tuple[bytes, bytes]]:

@@ -9,7 +9,7 @@ from concurrent.futures import CancelledError
 from typing import Any, TypeVar, cast, overload
 
 from . import _tpio
-from ._steps import Steps, steps, with_timeout
+from ._steps import Steps, steps
 from ._tpio import Future, Pool, SocketHandle, default_pool, pool_of
 
 T = TypeVar("T")
@@ -90,24 +90,25 @@ class Socket(SocketHandle):
     # ---- overlapped
 
     @overload
-    def accept(self) -> Future[tuple[Socket, Address]]: ...
+    def accept(self, *, timeout: float | None = None) -> Future[tuple[Socket, Address]]: ...
     @overload
-    def accept(self, *, receive: int) -> Future[tuple[Socket, Address, bytes]]: ...
-    def accept(self, *, receive: int = 0) -> Future[Any]:
+    def accept(self, *, receive: int, timeout: float | None = None) -> Future[tuple[Socket, Address, bytes]]: ...
+    def accept(self, *, receive: int = 0, timeout: float | None = None) -> Future[Any]:
         """The next connection of a listening socket: (Socket, address). A client that has gone before it was accepted
         is passed over.
 
         receive: waits until the client has sent something too, and gives up to that many bytes of it: (Socket, address,
         data); b"" from a client that has closed. One that sends nothing keeps its place in the accept: have several
-        under way, or a time limit.
+        under way, or a timeout.
         https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex
         """
         self._require_open()
+        _tpio.timeout_seconds(timeout)
         receive = operator.index(receive)
         if receive < 0:
             raise ValueError("the number of bytes must not be negative")
         if (kept := take_one(self._given_back)) is not None:
-            return self._accept_given_back(kept, receive)
+            return self._accept_given_back(kept, receive)._limit(timeout, "accept()")
         candidate = socket.socket(self.family, self.type, self.proto)
 
         def finish(future: Future[Any], error: int, count: int) -> Any:
@@ -135,7 +136,7 @@ class Socket(SocketHandle):
             return again
 
         try:
-            return self._accept(candidate.fileno(), finish, receive)
+            return self._accept(candidate.fileno(), finish, receive)._limit(timeout, "accept()")
         except BaseException:
             candidate.close()
             raise
@@ -176,16 +177,19 @@ class Socket(SocketHandle):
             connection.close()
             raise
 
-    def connect(self, address: Address) -> Future[None]:
+    def connect(self, address: Address, *, timeout: float | None = None) -> Future[None]:
         """Connects to (host, port). A host name is looked up on the pool, and its first address of this family is used;
         see open_connection for all of them. https://learn.microsoft.com/windows/win32/api/mswsock/nc-mswsock-lpfn_connectex
         """
         self._require_open()
+        _tpio.timeout_seconds(timeout)
         if self.family == AF_UNIX:
-            return self._connect_path(_tpio.pack_path(address))
-        if _tpio.is_numeric(self.family, address):
-            return self._connect_to(address)
-        return self._look_up_and_connect(address)
+            connecting = self._connect_path(_tpio.pack_path(address))
+        elif _tpio.is_numeric(self.family, address):
+            connecting = self._connect_to(address)
+        else:
+            connecting = self._look_up_and_connect(address)
+        return connecting._limit(timeout, f"connecting to {address}")
 
     @steps
     def _connect_path(self, packed: bytes) -> Steps[None]:
@@ -213,26 +217,27 @@ class Socket(SocketHandle):
         if error:
             raise _tpio.winerror(error)
 
-    def recv(self, n: int) -> Future[bytes]:
+    def recv(self, n: int, *, timeout: float | None = None) -> Future[bytes]:
         """As read(n)."""
-        return self.read(n)
+        return self.read(n, timeout=timeout)
 
-    def recv_into(self, buffer: Any) -> Future[int]:
+    def recv_into(self, buffer: Any, *, timeout: float | None = None) -> Future[int]:
         """As read_into(buffer)."""
-        return self.read_into(buffer)
+        return self.read_into(buffer, timeout=timeout)
 
-    def send(self, data: Any) -> Future[int]:
+    def send(self, data: Any, *, timeout: float | None = None) -> Future[int]:
         """As write(data): the whole of it."""
-        return self.write(data)
+        return self.write(data, timeout=timeout)
 
-    def sendto(self, data: Any, address: Address) -> Future[int]:
+    def sendto(self, data: Any, address: Address, *, timeout: float | None = None) -> Future[int]:
         """Sends one datagram to (host, port); a host name is looked up on the pool. Future of the number of bytes.
         https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasendto"""
         self._require_open()
+        _tpio.timeout_seconds(timeout)
         if _tpio.is_numeric(self.family, address):
-            return self._sendto(self.family, data, address)
+            return self._sendto(self.family, data, address)._limit(timeout, "sendto()")
         with memoryview(data):  # what is no buffer is refused at once
-            return self._look_up_and_send(data, address)
+            return self._look_up_and_send(data, address)._limit(timeout, "sendto()")
 
     @steps
     def _look_up_and_send(self, data: Any, address: Address) -> Steps[int]:
@@ -240,7 +245,9 @@ class Socket(SocketHandle):
         sent: int = yield self._sendto(self.family, data, found[0][4])
         return sent
 
-    def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> Future[int]:
+    def sendfile(
+        self, file: Any, offset: int = 0, count: int | None = None, *, timeout: float | None = None
+    ) -> Future[int]:
         """Sends `count` bytes of a file (None: to its end) from `offset` on, without their passing through Python.
         Future of the number of bytes sent, which is less than asked for when the file is shorter, or becomes so.
 
@@ -249,6 +256,7 @@ class Socket(SocketHandle):
         https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-transmitfile
         """
         self._require_open()
+        _tpio.timeout_seconds(timeout)
         offset = operator.index(offset)
         count = None if count is None else operator.index(count)
         if offset < 0 or (count is not None and count < 0):
@@ -258,7 +266,8 @@ class Socket(SocketHandle):
             raise ValueError("only files on a disk can be sent")
         left = max(_tpio.file_size(handle) - offset, 0)
         size = left if count is None else min(count, left)
-        return self._transmit(handle, offset, size) if size else _tpio.done_future_of(0)
+        sending = self._transmit(handle, offset, size) if size else _tpio.done_future_of(0)
+        return sending._limit(timeout, "sendfile()")
 
     # ---- the rest
 
@@ -414,11 +423,10 @@ def open_connection(address: Address, *, timeout: float | None = None, pool: Poo
     pool = pool_of(pool)
     if isinstance(address, (str, os.PathLike)):
         packed = _tpio.pack_path(address)
-        return with_timeout(
-            _open_path(Socket(AF_UNIX, pool=pool), packed), timeout, f"connecting to {os.fspath(address)}"
-        )
+        opening = _open_path(Socket(AF_UNIX, pool=pool), packed)
+        return opening._limit(timeout, f"connecting to {os.fspath(address)}")
     host, port = _host_and_port(address)
-    return with_timeout(_open_connection(host, port, pool), timeout, f"connecting to {host}:{port}")
+    return _open_connection(host, port, pool)._limit(timeout, f"connecting to {host}:{port}")
 
 
 def _host_and_port(address: Any) -> tuple[Any, Any]:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import CancelledError
 from typing import Any, ParamSpec, TypeVar
 
-from ._tpio import Future, Pool, done_future_of, sleep
+from ._tpio import Future, Pool, done_future_of
 
 ERROR_TIMEOUT = 1460
 
@@ -125,24 +125,3 @@ def timed_out(message: str) -> TimeoutError:
     error = TimeoutError(message)
     error.errno, error.winerror = errno.ETIMEDOUT, ERROR_TIMEOUT
     return error
-
-
-def with_timeout(future: Future[T], seconds: float | None, what: str) -> Future[T]:
-    """The same result, or TimeoutError: the operation is cancelled when the time is up."""
-    if seconds is None:
-        return future
-    return _timed(future, sleep(max(seconds, 0)), what)
-
-
-@steps
-def _timed(future: Future[T], timer: Future[None], what: str) -> Steps[T]:
-    timer.add_done_callback(lambda timer: timer.cancelled() or future.cancel())
-    try:
-        result: T = yield future
-        return result
-    except CancelledError:
-        if timer.done() and not timer.cancelled():
-            raise timed_out(f"{what} timed out") from None
-        raise
-    finally:
-        timer.cancel()

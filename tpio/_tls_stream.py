@@ -145,19 +145,21 @@ class TLSStream(metaclass=NoPublicConstructor, made_by="tpio.tls.connect(), wrap
 
     # ---- data
 
-    def read(self, n: int) -> Future[bytes]:
+    def read(self, n: int, *, timeout: float | None = None) -> Future[bytes]:
         """Reads up to n bytes. Future of bytes: b"" when the peer has said that it sends nothing more; TLSTruncatedError
         when the connection ended without that."""
         self._require_open()
+        _tpio.timeout_seconds(timeout)
         if (n := _size(n)) == 0:
             return _tpio.done_future_of(b"")
         future = self._read(partial(self._machine.read, n), partial(self._kept, n))
         future._on_give_back = self._give_back
-        return future
+        return future._limit(timeout, "a read")
 
-    def read_into(self, buffer: Any) -> Future[int]:
+    def read_into(self, buffer: Any, *, timeout: float | None = None) -> Future[int]:
         """Reads into a writable buffer. Future of the number of bytes: 0 at the end."""
         self._require_open()
+        _tpio.timeout_seconds(timeout)
         view = memoryview(buffer)
         if view.readonly:
             view.release()
@@ -170,7 +172,7 @@ class TLSStream(metaclass=NoPublicConstructor, made_by="tpio.tls.connect(), wrap
             return _tpio.done_future_of(0)
         future = self._read_view(view)
         future._on_give_back = lambda count: self._give_back(memoryview(buffer).tobytes()[:count])
-        return future
+        return future._limit(timeout, "a read")
 
     @steps
     def _read_view(self, view: memoryview) -> Steps[int]:
@@ -213,15 +215,16 @@ class TLSStream(metaclass=NoPublicConstructor, made_by="tpio.tls.connect(), wrap
         assert data is not None
         return io.BytesIO(data).readinto(view)  # whatever its format: a ctypes structure's cannot be cast
 
-    def write(self, data: Any) -> Future[int]:
+    def write(self, data: Any, *, timeout: float | None = None) -> Future[int]:
         """Writes the whole of a bytes-like object, which must not change until the future ends. Future of the number of
         bytes."""
         self._require_open()
+        _tpio.timeout_seconds(timeout)
         view = memoryview(data)
         if not view.c_contiguous:
             view.release()
             raise BufferError("the buffer is not contiguous")
-        return self._write(view)
+        return self._write(view)._limit(timeout, "a write")
 
     @steps
     def _write(self, view: memoryview) -> Steps[int]:

@@ -93,19 +93,19 @@ class _Borrowed:
         return self._number
 
 
-def read(h: Any, n: int, offset: int | None = None) -> Future[bytes]:
+def read(h: Any, n: int, offset: int | None = None, *, timeout: float | None = None) -> Future[bytes]:
     """Reads up to n bytes from a tpio object, a socket, or any object with fileno(). See Handle.read."""
-    return handle_of(h).read(n, offset)
+    return handle_of(h).read(n, offset, timeout=timeout)
 
 
-def read_into(h: Any, buffer: Any, offset: int | None = None) -> Future[int]:
+def read_into(h: Any, buffer: Any, offset: int | None = None, *, timeout: float | None = None) -> Future[int]:
     """Reads into a writable buffer. See Handle.read_into."""
-    return handle_of(h).read_into(buffer, offset)
+    return handle_of(h).read_into(buffer, offset, timeout=timeout)
 
 
-def write(h: Any, data: Any, offset: int | None = None) -> Future[int]:
+def write(h: Any, data: Any, offset: int | None = None, *, timeout: float | None = None) -> Future[int]:
     """Writes the whole of a bytes-like object. See Handle.write."""
-    return handle_of(h).write(data, offset)
+    return handle_of(h).write(data, offset, timeout=timeout)
 
 
 def poll_read(h: Any) -> Future[None]:
@@ -162,11 +162,11 @@ def _socket_of(obj: Any) -> Socket:
     return handle
 
 
-def accept(h: Any) -> Future[tuple[Any, Any]]:
+def accept(h: Any, *, timeout: float | None = None) -> Future[tuple[Any, Any]]:
     """The next connection of a listening socket: (connection, address). See Socket.accept."""
-    return _socket_of(h).accept()
+    return _socket_of(h).accept(timeout=timeout)
 
 
-def connect(h: Any, address: Any) -> Future[None]:
+def connect(h: Any, address: Any, *, timeout: float | None = None) -> Future[None]:
     """Connects a socket. See Socket.connect."""
-    return _socket_of(h).connect(address)
+    return _socket_of(h).connect(address, timeout=timeout)

@@ -209,7 +209,7 @@ class Watcher(metaclass=NoPublicConstructor, made_by="tpio.watch()"):
 
     # ---- public
 
-    def changes(self) -> Future[list[Change]]:
+    def changes(self, *, timeout: float | None = None) -> Future[list[Change]]:
         """Future of the changes since the last call, at least one. Nothing that happens between two calls is lost without
         a word: what the system could not keep is an Overflow, and so is what nobody has asked for when there are more than
         65,536 of it. FileNotFoundError when the directory itself is gone.
@@ -218,7 +218,8 @@ class Watcher(metaclass=NoPublicConstructor, made_by="tpio.watch()"):
         """
         if self.closed:
             raise ValueError("the watcher is closed")
-        return self._next(iterates=False)
+        _tpio.timeout_seconds(timeout)
+        return self._next(iterates=False)._limit(timeout, "changes()")
 
     def _next(self, iterates: bool) -> Future[list[Change]]:
         future: Future[list[Change]] = Future()

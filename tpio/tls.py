@@ -15,7 +15,7 @@ from typing import Any, Self
 from . import _tpio
 from ._sockets import Address, Socket, open_connection, take_one
 from ._sockets import listen as _listen
-from ._steps import Steps, steps, with_timeout
+from ._steps import Steps, steps
 from ._tls_context import Certificate, Context, Version, names
 from ._tls_stream import TLSStream
 from ._tpio import CertificateVerificationError, Future, Pool, TLSError, TLSTruncatedError
@@ -61,7 +61,8 @@ def wrap(
     transport = handle_of(handle)
     if transport.closed:
         raise ValueError("I/O operation on closed handle")
-    return with_timeout(TLSStream._create(transport, context, server_hostname)._connect(), timeout, "the TLS handshake")
+    stream = TLSStream._create(transport, context, server_hostname)
+    return stream._connect()._limit(timeout, "the TLS handshake")
 
 
 def connect(
@@ -82,9 +83,8 @@ def connect(
     if context.verify and context.check_hostname and not server_hostname:
         raise ValueError("the certificate cannot be checked without server_hostname")
     names(server_hostname)
-    return with_timeout(
-        _open(open_connection(address, pool=pool), context, server_hostname), timeout, f"connecting to {address}"
-    )
+    opening = _open(open_connection(address, pool=pool), context, server_hostname)
+    return opening._limit(timeout, f"connecting to {address}")
 
 
 @steps
@@ -107,15 +107,16 @@ class TLSListener:
         self._timeout = _tpio.timeout_seconds(handshake_timeout)
         self._given_back: list[Any] = []
 
-    def accept(self) -> Future[Any]:
+    def accept(self, *, timeout: float | None = None) -> Future[Any]:
         """The next connection with which TLS can be spoken: (TLSStream, address), of a pipe a TLSStream. A client that
         fails, or takes longer than the time limit, is passed over; have several accepts under way, so that nobody waits
         for a slow one."""
+        _tpio.timeout_seconds(timeout)
         if (kept := take_one(self._given_back)) is not None:
             return _tpio.done_future_of(kept)
         future = self._accept()
         future._on_give_back = self._give_back
-        return future
+        return future._limit(timeout, "accept()")
 
     def _give_back(self, accepted: Any) -> bool:
         """What a cancelled await had accepted; the next accept gets it."""
