@@ -141,10 +141,10 @@ class Socket(SocketHandle):
             candidate.close()
             raise
 
-    def poll_read(self) -> Future[None]:
+    def poll_read(self, *, timeout: float | None = None) -> Future[None]:
         """Returns a Future of None that ends when a receive or an accept would not wait. See Handle.poll_read."""
         self._require_open()
-        return _tpio.done_future_of(None) if self._given_back else super().poll_read()
+        return _tpio.done_future_of(None) if self._given_back else super().poll_read(timeout=timeout)
 
     def _give_back(self, result: Any) -> bool:
         if not isinstance(result, tuple):
