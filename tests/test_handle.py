@@ -514,7 +514,7 @@ def test_ioctl_refuses_bad_input(end):
     with pytest.raises((OSError, ValueError)):
         end.ioctl(0xFFFFFFFF).result(WAIT)
     for use, error in (
-        (lambda: end.ioctl(-1), OverflowError),
+        (lambda: end.ioctl(-(1 << 31) - 1), OverflowError),
         (lambda: end.ioctl(1 << 32), OverflowError),
         (lambda: end.ioctl("1"), TypeError),
         (lambda: end.ioctl(1.5), TypeError),

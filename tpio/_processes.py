@@ -419,7 +419,8 @@ def spawn(
     args: a list of arguments, or a command line. Arguments in a list reach a program as they are; for a batch file
     (.bat, .cmd) they are quoted as cmd.exe needs it, and one with a percent sign or the end of a line, which cmd.exe cannot
     pass on as it is, is refused (ValueError). A command line is the caller's to escape. stdin, stdout, stderr: None (ours),
-    PIPE, DEVNULL, STDOUT (for stderr), a file object or descriptor, or a tpio pipe's end for a child. env, cwd, creationflags: as for subprocess.Popen.
+    PIPE, DEVNULL, STDOUT (for stderr), a file object or descriptor, or a tpio pipe's end for a child. env, cwd,
+    creationflags: as for subprocess.Popen.
 
     With CREATE_NEW_CONSOLE, DETACHED_PROCESS or CREATE_NO_WINDOW, and nothing redirected, the child gets none of our
     handles. stdin=None gives the child NUL while a thread of ours reads from our own standard input, a pipe: the child's C
