@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import build, cache, frameworks, interpreter, system, wine
+from . import build, cache, frameworks, interpreter, native, system, wine
 from .pythons import Version
 from .ui import run_quietly, step
 
@@ -38,16 +38,13 @@ def _floor() -> Path:
 
 
 def _compile(source: Path, target: Path, *more_defines: str) -> None:
-    into = target.parent
     libraries = ("ws2_32", "mswsock", "advapi32", "ntdll", "synchronization")
     defines = ("WIN32_LEAN_AND_MEAN", "_WIN32_WINNT=0x0A00", "NOMINMAX", "UNICODE", *more_defines)
     if wine.NATIVE:
-        options = ["/nologo", "/std:c11", "/O2", *(f"/D{name}" for name in defines), f"/I{_HEADERS}", f"/Fe:{target}"]
-        command = ["cl", *options, f"/Fo{into}\\", source, *(f"{name}.lib" for name in libraries)]
-        advice = "run this in a Developer Command Prompt of Visual Studio"
-    else:
-        system.need_cross_compiler()
-        options = ["-std=gnu11", "-O2", "-s", "-static-libgcc", *(f"-D{name}" for name in defines), f"-I{_HEADERS}"]
-        command = [system.CROSS_COMPILER, *options, source, "-o", target, *(f"-l{name}" for name in libraries)]
-        advice = "correct the errors above"
-    run_quietly(command, what=f"compiling {source.name}", advice=advice, cwd=into)
+        options = ("/std:c11", *(f"/D{name}" for name in defines))
+        native.compile_program(source, target, options=options, include_dirs=[_HEADERS], libraries=libraries)
+        return
+    system.need_cross_compiler()
+    options = ("-std=gnu11", "-O2", "-s", "-static-libgcc", *(f"-D{name}" for name in defines), f"-I{_HEADERS}")
+    command = [system.CROSS_COMPILER, *options, source, "-o", target, *(f"-l{name}" for name in libraries)]
+    run_quietly(command, what=f"compiling {source.name}", advice="correct the errors above", cwd=target.parent)

@@ -4,11 +4,11 @@ simulation notices when a protective line of the core is missing."""
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import tomllib
 from collections.abc import Iterable, Sequence
@@ -16,13 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import cache, system, wine
+from . import cache, native, system, wine
 from .ui import Failure, run_quietly, say, step
 
 ROOT = Path(__file__).resolve().parents[1]
 CORE = ROOT / "src"
 HEADERS = ROOT / "tpio" / "include"
 SIM = ROOT / "tests" / "win32sim"
+ANSWERS = SIM / "conformance.txt"
 REPORT = ROOT / "docs" / "mutations.md"
 CORE_FILES = ("core", "op", "handle", "pool", "timer", "work", "wait", "poll", "pump")
 SIM_FILES = ("scheduler", "process", "kernel", "threadpool", "memory")
@@ -57,16 +58,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mutations", action="store_true", help="take each protective line away; write the table")
     parser.add_argument("--only", help="with --mutations: a part of a name or file; the table stays as it is")
     parser.add_argument("--conformance", action="store_true", help="hold the simulation against Windows or Wine")
+    parser.add_argument("--write", action="store_true", help="with --conformance: record the simulation's answers")
 
 
 def run(options: argparse.Namespace) -> int:
-    if sys.platform == "win32":
-        raise Failure("the simulation takes the place of Windows and runs on Linux only")
+    if wine.NATIVE:
+        if options.conformance and not options.write:
+            return _conformance(write=False)
+        raise Failure("the simulation takes the place of Windows and runs on Linux only; --conformance runs here too")
     system.need("gcc", "libc6-dev", present=shutil.which("gcc") is not None)
     if options.mutations:
         return _mutations(options.only)
     if options.conformance:
-        return _conformance()
+        return _conformance(write=options.write)
     chosen = list(SANITIZERS)[:-1] if options.sanitizer == "all" else [options.sanitizer]
     sizes = [
         part
@@ -270,33 +274,60 @@ Caught: {caught} of {len(mutations)}, each within {MUTATION_SECONDS} seconds fro
 # ---- conformance -----------------------------------------------------------------------------------------------------
 
 
-def _conformance() -> int:
-    """The same small program against the simulation and against Windows or Wine: the same output."""
+def _conformance(*, write: bool) -> int:
+    """One small program gives the same answers in the simulation and on Windows or Wine.
+
+    ANSWERS has the simulation's answers, because the simulation does not run on Windows.
+    """
+    if not wine.NATIVE:
+        simulated = _simulated_answers()
+        if write:
+            ANSWERS.write_text(simulated, encoding="utf-8")
+        elif _differ("conformance.txt", _expected_answers(), "the simulation", simulated):
+            say("--write records the answers of the simulation")
+            return 1
+    code, real = _real_answers()
+    print(real, end="")
+    if _differ("the simulation", _expected_answers(), "the real thing", real) or code:
+        say(f"the simulation and the real thing differ (exit code {code})")
+        return 1
+    say("the simulation and the real thing agree")
+    return 0
+
+
+def _expected_answers() -> str:
+    return ANSWERS.read_text(encoding="utf-8")
+
+
+def _differ(one_name: str, one: str, other_name: str, other: str) -> bool:
+    """Whether two texts differ; prints how."""
+    lines = difflib.unified_diff(one.splitlines(), other.splitlines(), one_name, other_name, lineterm="")
+    difference = "\n".join(lines)
+    if difference:
+        print(difference)
+    return bool(difference)
+
+
+def _simulated_answers() -> str:
     sanitizer = SANITIZERS["asan"]
-    wine.set_up()
-    system.need_cross_compiler()
     with tempfile.TemporaryDirectory(prefix="tpio-conformance-") as name:
         folder = Path(name)
         objects = _compile_sim((*SIM_FILES, "conformance"), folder, sanitizer)
         _link(objects, folder / "simulated", sanitizer)
-        simulated = subprocess.run([folder / "simulated"], stdout=subprocess.PIPE, encoding="utf-8").stdout
-        program = folder / "real.exe"
-        build = [
-            system.CROSS_COMPILER,
-            "-O1",
-            "-g",
-            SIM / "conformance.c",
-            "-o",
-            program,
-            "-lws2_32",
-            "-lsynchronization",
-        ]
-        run_quietly(build, what="compiling conformance.c for Windows", advice="this is a mistake in tpio's sources")
-        code, real = wine.capture(program, [], env=os.environ)
-    print(real, end="")
-    if code or simulated != real:
-        say("the simulation and the real thing differ; the simulation says:")
-        print(simulated, end="")
-        return 1
-    say("the simulation and the real thing agree")
-    return 0
+        return subprocess.run([folder / "simulated"], stdout=subprocess.PIPE, encoding="utf-8").stdout
+
+
+def _real_answers() -> tuple[int, str]:
+    """(exit code, output) of the program on Windows or Wine."""
+    wine.set_up()
+    source, libraries = SIM / "conformance.c", ("ws2_32", "synchronization")
+    with tempfile.TemporaryDirectory(prefix="tpio-conformance-") as name:
+        program = Path(name) / "conformance.exe"
+        if wine.NATIVE:
+            native.compile_program(source, program, options=["/std:c11", "/W3"], libraries=libraries)
+        else:
+            system.need_cross_compiler()
+            command = [system.CROSS_COMPILER, "-O1", "-g", source, "-o", program, *(f"-l{name}" for name in libraries)]
+            run_quietly(command, what=f"compiling {source.name}", advice="this is a mistake in tpio's sources")
+        code, output = wine.capture(program, [], env=os.environ)
+    return code, output.replace("\r\n", "\n")

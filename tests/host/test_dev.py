@@ -13,7 +13,22 @@ from pathlib import Path
 
 import pytest
 
-from devtools import build, cache, cli, dlls, interpreter, pythons, system, testing, toolchains, wheels, wine
+from devtools import (
+    build,
+    cache,
+    cli,
+    dlls,
+    interpreter,
+    native,
+    pythons,
+    sim,
+    system,
+    testing,
+    toolchains,
+    tools,
+    wheels,
+    wine,
+)
 from devtools.findings import Sieve
 from devtools.noting import MARK
 from devtools.ui import Failure
@@ -425,6 +440,24 @@ def test_first_of_several_packages_that_the_system_has_is_installed(has, chosen,
     asked = apt(apt_get="", apt_cache=f'[ {has} = b ] && [ "$2" = a-16 ] || echo "  Candidate: 1"')
     system.need("a-16 | a-19 | a-18", "b", present=False)
     assert asked()[-1] == f"apt-get install --yes --no-install-recommends {chosen} b"
+
+
+def test_program_is_compiled_with_the_compiler_of_extensions(tmp_path, monkeypatch):
+    monkeypatch.setattr(tools, "venv", lambda *names: Path(sys.executable))
+    (tmp_path / "source").mkdir()
+    source = tmp_path / "source" / "answer.c"
+    source.write_text('#include "value.h"\nint main(void) { return VALUE + MORE; }\n')
+    (tmp_path / "value.h").write_text("#define VALUE 40\n")
+    target = tmp_path / ("answer.exe" if wine.NATIVE else "answer")
+    native.compile_program(source, target, options=["/DMORE=2" if wine.NATIVE else "-DMORE=2"], include_dirs=[tmp_path])
+    assert subprocess.run([target]).returncode == 42
+
+
+def test_differences_of_two_answers_are_printed(capsys):
+    assert sim._differ("one", "a\nb\n", "other", "a\nc\n")
+    assert capsys.readouterr().out.splitlines() == ["--- one", "+++ other", "@@ -1,2 +1,2 @@", " a", "-b", "+c"]
+    assert not sim._differ("one", "a\n", "other", "a\n")
+    assert capsys.readouterr().out == ""
 
 
 def test_wheel_that_is_too_large_is_refused(tmp_path, monkeypatch):
