@@ -7,8 +7,8 @@ alone reuses the compiled extension.
 from __future__ import annotations
 
 import os
+import re
 import shutil
-import tomllib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -245,5 +245,8 @@ def _is_source(file: Path) -> bool:
 
 
 def _project_version() -> str:
-    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
-    return str(project["version"])
+    """Returns `__version__` of the package, which the packaging reads too."""
+    text = (CHECKOUT / "tpio" / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)
+    assert found is not None
+    return found[1]

@@ -460,6 +460,13 @@ def test_differences_of_two_answers_are_printed(capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_version_of_the_package_is_the_one_of_the_build(tmp_path, monkeypatch):
+    (tmp_path / "tpio").mkdir()
+    (tmp_path / "tpio" / "__init__.py").write_text('"""Text."""\n\n__version__ = "4.5.6"\n')
+    monkeypatch.setattr(build, "CHECKOUT", tmp_path)
+    assert build._project_version() == "4.5.6"
+
+
 def test_wheel_that_is_too_large_is_refused(tmp_path, monkeypatch):
     wheel = tmp_path / "tpio-1-cp313-cp313-win_amd64.whl"
     wheel.write_bytes(bytes(wheels.MAX_BYTES))
