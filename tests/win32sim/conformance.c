@@ -58,6 +58,18 @@ static HANDLE open_synchronous(void)
     return CreateFileW(L"NUL", GENERIC_READ, 0, NULL, OPEN_EXISTING, 0, NULL);
 }
 
+/* A file for locks; `rest` is closed with it. */
+static HANDLE open_file(HANDLE *rest)
+{
+    wchar_t folder[MAX_PATH], name[MAX_PATH];
+
+    *rest = NULL;
+    if (!GetTempPathW(MAX_PATH, folder) || !GetTempFileNameW(folder, L"tpi", 0, name))
+        return NULL;
+    return CreateFileW(name, GENERIC_READ | GENERIC_WRITE, 0, NULL, CREATE_ALWAYS,
+                       FILE_FLAG_OVERLAPPED | FILE_FLAG_DELETE_ON_CLOSE, NULL);
+}
+
 static HANDLE open_event(void)
 {
     return CreateEventW(NULL, TRUE, FALSE, NULL);
@@ -113,6 +125,15 @@ static void open_sockets(HANDLE *one, HANDLE *other)
 static HANDLE open_synchronous(void)
 {
     return sim_file_open(SIM_SYNCHRONOUS);
+}
+
+/* An end of a pipe, because a file of the simulation ends a call by chance. */
+static HANDLE open_file(HANDLE *rest)
+{
+    HANDLE file;
+
+    sim_pipe_open(&file, rest, FALSE);
+    return file;
 }
 
 static HANDLE open_event(void)
@@ -196,7 +217,7 @@ static void began(const char *what, BOOL ok, PTP_IO io, BOOL skip)
     DWORD error = ok ? 0 : GetLastError();
 
     printf("%s: the call says %u\n", what, (unsigned)error);
-    if (error == 0 ? skip : error != ERROR_IO_PENDING && error != ERROR_MORE_DATA)
+    if (error == 0 || error == ERROR_MORE_DATA ? skip : error != ERROR_IO_PENDING)
         CancelThreadpoolIo(io);
 }
 
@@ -282,6 +303,13 @@ static void ask_pipe(BOOL message)
         read_from("a pending read that skips", server, io, 16, &one, TRUE);
         write_to(client, other, 4);
         report("then");
+    } else {
+        SetFileCompletionNotificationModes(server, FILE_SKIP_COMPLETION_PORT_ON_SUCCESS);
+        write_to(client, other, 10);
+        read_from("a read of a part that skips", server, io, 6, &one, TRUE);
+        report("then");
+        read_from("a read of the rest that skips", server, io, 16, &one, TRUE);
+        report("then");
     }
 
     begin(&one, io);
@@ -297,6 +325,44 @@ static void ask_pipe(BOOL message)
     report("then");
     unbind(io);
     CloseHandle(server);
+}
+
+/* ---- calls that succeed at once, other than reads and writes ---------------------------------------------------- */
+
+/* The core frees the operation of such a call when the call returns. A completion would then be a use after free. */
+static void ask_at_once(void)
+{
+    OVERLAPPED one;
+    HANDLE server, client, file, rest;
+    PTP_IO io, other;
+    BOOL ok;
+
+    printf("-- calls that succeed at once\n");
+    open_pipe(&server, &client, FALSE);
+    SetFileCompletionNotificationModes(server, FILE_SKIP_COMPLETION_PORT_ON_SUCCESS);
+    io = bind_file(server);
+    other = CreateThreadpoolIo(client, on_other_end, NULL, &environment);
+    write_to(client, other, 3);
+    begin(&one, io);
+    ok = DeviceIoControl(server, 0x11400c /* FSCTL_PIPE_PEEK */, NULL, 0, buffer, sizeof buffer, NULL, &one);
+    began("a device control that skips", ok, io, TRUE);
+    report("then");
+    unbind(other);
+    unbind(io);
+    CloseHandle(client);
+    CloseHandle(server);
+
+    file = open_file(&rest);
+    SetFileCompletionNotificationModes(file, FILE_SKIP_COMPLETION_PORT_ON_SUCCESS);
+    io = bind_file(file);
+    begin(&one, io);
+    ok = LockFileEx(file, 3 /* exclusive, and fails if it would wait */, 0, 1, 0, &one);
+    began("a lock that skips", ok, io, TRUE);
+    report("then");
+    unbind(io);
+    CloseHandle(file);
+    if (rest != NULL)
+        CloseHandle(rest);
 }
 
 /* ---- polls of sockets ------------------------------------------------------------------------------------------- */
@@ -633,6 +699,7 @@ static void ask(void *argument)
     SetThreadpoolCallbackPool(&environment, pool);
     ask_pipe(FALSE);
     ask_pipe(TRUE);
+    ask_at_once();
     ask_poll(TRUE);
     ask_poll(FALSE);
     ask_close();
