@@ -10,9 +10,10 @@ import pytest
 
 import support
 import tpio
+import wines
 from ends import WAIT, cancel_and_wait, closing
 
-waits = pytest.mark.skipif(support.wine, reason="Wine: a LockFileEx that waits never completes")
+waits = wines.skipif("a LockFileEx that waits never completes")
 
 
 @pytest.fixture
@@ -30,8 +31,7 @@ def test_a_lock_keeps_others_from_reading_and_writing(two):
     assert one.lock(10, 20).result(WAIT) is None
     one.write(b"mine", 10).result(WAIT)
     other.write(b"beside", 40).result(WAIT)
-    if support.wine:
-        pytest.skip("Wine: locks do not keep others from writing")
+    wines.skip("locks do not keep others from writing")
     for trying in (other.read(5, 12), other.write(b"x", 29)):
         assert trying.exception(WAIT).winerror == 33  # ERROR_LOCK_VIOLATION
     one.unlock(10, 20)
@@ -152,8 +152,7 @@ print("closed", other.closed)
 
 
 def test_a_range_that_is_not_locked(two):
-    if support.wine:
-        pytest.skip("Wine: calls it a lock violation")
+    wines.skip("the error is a lock violation")
     with pytest.raises(OSError, match="158") as caught:
         two[0].unlock(0, 10)
     assert caught.value.winerror == 158  # ERROR_NOT_LOCKED

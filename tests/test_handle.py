@@ -17,8 +17,9 @@ from concurrent.futures import CancelledError
 import pytest
 
 import tpio
+import wines
 from ends import cancel_and_wait, closing, named_pair, pipe_name, plain_tcp_pair, read_exactly, tcp_pair
-from support import WAIT, at_once, pending, wine
+from support import WAIT, at_once, pending
 from tpio import _tpio
 
 GENERIC_READ, GENERIC_WRITE = 0x80000000, 0x40000000
@@ -68,7 +69,7 @@ def test_a_handle_that_is_not_owned_stays_open():
         _tpio.close_handle(number)
 
 
-@pytest.mark.skipif(wine, reason="Wine: a handle cannot be taken off its completion port")
+@wines.skipif("a handle cannot be taken off its completion port")
 def test_a_handle_that_is_not_owned_is_free_of_our_port_when_it_is_closed():
     peer, number = raw_pair()
     with closing(peer):

@@ -14,10 +14,11 @@ import pytest
 
 import support
 import tpio
+import wines
 from ends import WAIT, closing, named_pair, pipe_name, tcp_pair
 from tpio import _tpio
 
-rebinds = pytest.mark.skipif(support.wine, reason="Wine: a handle cannot be taken off its completion port")
+rebinds = wines.skipif("a handle cannot be taken off its completion port")
 
 # Says who it is, takes what it is given, says hello through it, gives back what it reads, and waits for the end.
 CHILD = """

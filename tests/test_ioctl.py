@@ -11,6 +11,7 @@ import pytest
 
 import support
 import tpio
+import wines
 from ends import WAIT, cancel_and_wait, closing, named_pair, pipe_name
 
 SET_SPARSE, SET_ZERO_DATA, QUERY_ALLOCATED_RANGES = 0x900C4, 0x980C8, 0x940CF
@@ -36,8 +37,7 @@ def test_output_is_as_long_as_what_was_put_out(file):
 
 
 def test_input(file):
-    if support.wine:
-        pytest.skip("Wine: has no FSCTL_SET_ZERO_DATA")
+    wines.skip("FSCTL_SET_ZERO_DATA is not there")
     file.write(b"x" * 100, 0).result(WAIT)
     assert file.ioctl(SET_ZERO_DATA, struct.pack("qq", 10, 20)).result(WAIT) == b""
     assert file.read(30, 0).result(WAIT) == b"x" * 10 + bytes(10) + b"x" * 10
@@ -49,8 +49,7 @@ def test_any_buffer_will_do(file, data):
 
 
 def test_what_does_not_fit_says_so(file):
-    if support.wine:
-        pytest.skip("Wine: has no control code that puts out a part")
+    wines.skip("no control code puts out a part")
     file.ioctl(SET_SPARSE).result(WAIT)
     for place in range(0, 1 << 24, 1 << 20):
         file.write(b"here", place).result(WAIT)

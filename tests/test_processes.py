@@ -19,7 +19,8 @@ from ctypes import wintypes
 import pytest
 
 import tpio
-from support import WAIT, at_once, eventually, long, os_handles, python, wine
+import wines
+from support import WAIT, at_once, eventually, long, os_handles, python
 from tpio import DEVNULL, PIPE, STDOUT
 
 PYTHON = [sys.executable, "-I", "-S", "-c"]
@@ -342,7 +343,7 @@ def test_signals_of_a_process():
         process.terminate()
 
 
-@pytest.mark.skipif(wine, reason="started by a pipe, as here, a program has no console under Wine")
+@wines.skipif("a program that is started by a pipe, as here, has no console")
 def test_ctrl_break_goes_to_the_group_that_a_process_leads():
     code = """if True:
         import os, signal, time

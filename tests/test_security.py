@@ -12,6 +12,7 @@ from ctypes import wintypes
 import pytest
 
 import tpio
+import wines
 from ends import GENERIC_WRITE, OVERLAPPED, closing, named_pair, pipe_name, tcp_pair
 from support import WAIT, wine
 from tpio import _tpio
@@ -211,7 +212,7 @@ def test_the_system_refuses_a_named_pipe_of_another_user(wanted):
         assert granted(server.fileno(), token, wanted, change=strange) == 0
 
 
-@pytest.mark.skipif(wine, reason="Wine does not take the user's own SID out of a restricted token")
+@wines.skipif("the user's own SID stays in a restricted token")
 @pytest.mark.parametrize("wanted", RIGHTS)
 def test_the_system_refuses_a_named_pipe_to_who_is_not_the_current_user(wanted):
     server, client = named_pair()
@@ -228,7 +229,7 @@ def test_the_system_gives_others_what_they_were_given_and_no_more():
                 assert granted(server.fileno(), token, more, change=strange) == 0
 
 
-@pytest.mark.skipif(wine, reason="Wine: anonymous impersonation is not implemented, and pipes have no access check")
+@wines.skipif("anonymous impersonation is not implemented, and pipes have no access check")
 def test_an_anonymous_client_is_refused():
     with tpio.PipeListener(pipe_name()) as listener:
         succeeds(advapi32.ImpersonateAnonymousToken(kernel32.GetCurrentThread()))
@@ -315,7 +316,7 @@ def test_nobody_else_can_connect_to_an_anonymous_pipe(monkeypatch):
         assert caught.value.winerror == 231  # ERROR_PIPE_BUSY: there is no instance but the one that has its client
 
 
-@pytest.mark.skipif(wine, reason="Wine does not enforce FILE_FLAG_FIRST_PIPE_INSTANCE")
+@wines.skipif("FILE_FLAG_FIRST_PIPE_INSTANCE is not enforced")
 def test_a_name_that_somebody_has_is_refused():
     with tpio.PipeListener(pipe_name()) as listener:
         with pytest.raises(PermissionError):
@@ -335,7 +336,7 @@ def test_a_name_that_somebody_was_faster_to_take_is_refused():
         _tpio.close_handle(squatter)
 
 
-@pytest.mark.skipif(wine, reason="Wine does not enforce FILE_FLAG_FIRST_PIPE_INSTANCE")
+@wines.skipif("FILE_FLAG_FIRST_PIPE_INSTANCE is not enforced")
 def test_a_name_whose_squatter_leaves_room_is_refused_too():
     name = "\\\\.\\pipe\\" + pipe_name()
     squatter = _tpio.create_named_pipe(
@@ -348,7 +349,7 @@ def test_a_name_whose_squatter_leaves_room_is_refused_too():
         _tpio.close_handle(squatter)
 
 
-@pytest.mark.skipif(wine, reason="Wine has no pipes of other machines")
+@wines.skipif("there are no pipes of other machines")
 def test_clients_from_the_network_are_refused():
     with tpio.PipeListener(pipe_name()) as listener:
         accepting = listener.accept()
@@ -413,8 +414,7 @@ def test_every_client_of_a_pipe_says_that_it_may_be_identified_at_most(monkeypat
 
 def test_a_server_may_know_its_client_but_not_act_in_its_name():
     """SECURITY_IDENTIFICATION: what the client's token is good for, once the server has impersonated it."""
-    if wine:
-        pytest.skip("Wine does not implement the security quality of service of a pipe's client")
+    wines.skip("the security quality of service of a pipe's client is not implemented")
     advapi32.ImpersonateNamedPipeClient.argtypes = [wintypes.HANDLE]
     advapi32.OpenThreadToken.argtypes = [wintypes.HANDLE, wintypes.DWORD, wintypes.BOOL, ctypes.c_void_p]
     advapi32.GetTokenInformation.argtypes = [

@@ -12,8 +12,9 @@ from concurrent.futures import CancelledError
 import pytest
 
 import tpio
+import wines
 from ends import cancel_and_wait, closing, plain_tcp_pair, read_all, read_exactly, tcp_pair
-from support import WAIT, wine
+from support import WAIT
 
 
 def has_ipv6():
@@ -365,7 +366,7 @@ def test_listen_chooses_the_family_by_the_address():
         assert listener.getsockname()[0] == "0.0.0.0"
 
 
-@pytest.mark.skipif(wine, reason="Wine lets AcceptEx wait on a socket that does not listen")
+@wines.skipif("AcceptEx waits on a socket that does not listen")
 def test_accept_of_a_socket_that_does_not_listen_fails():
     with tpio.Socket() as sock:
         sock.bind(("127.0.0.1", 0))

@@ -14,7 +14,8 @@ from concurrent.futures import CancelledError
 import pytest
 
 import tpio
-from support import WAIT, at_once, eventually, gil, native_threads, wine
+import wines
+from support import WAIT, at_once, eventually, gil, native_threads
 
 LONG = 1000.0  # seconds: what must not happen within a test
 
@@ -191,9 +192,7 @@ def test_a_hundred_thousand_sleeps_end(pool):
     assert pool.stats().completed == count
 
 
-@pytest.mark.skipif(
-    wine and not gil, reason="Wine's pool starts a thread whenever all are busy, which they are without a GIL"
-)
+@wines.skipif("the pool starts a thread whenever all are busy, which they are without a GIL", also=not gil)
 def test_callbacks_that_are_due_together_need_few_threads(pool):
     count = 20_000
     calls = Calls()

@@ -16,7 +16,8 @@ from concurrent.futures import CancelledError
 import pytest
 
 import tpio
-from support import WAIT, at_once, eventually, os_handles, wine
+import wines
+from support import WAIT, at_once, eventually, os_handles
 from tpio import Change, Overflow
 
 pytestmark = pytest.mark.once  # the directory is no longer empty then; see the test of many watchers for leaks
@@ -97,7 +98,7 @@ def test_below_only_when_asked(folder):
         assert not [change for change in changes if change.path == str(below / "file")]
 
 
-@pytest.mark.skipif(wine, reason="Wine sees only those directories below that were made while it watches")
+@wines.skipif("only directories below that were made while it watches are seen")
 def test_directories_that_were_there_before_are_watched_too(folder):
     below = folder / "below" / "and below"
     below.mkdir(parents=True)
@@ -280,7 +281,7 @@ def test_too_many_changes_are_an_overflow_and_watching_goes_on(folder, monkeypat
                     overflow = change
         if overflow is None:
             assert len(seen) == 301  # the system was fast enough
-            pytest.skip("every change fitted" + (": Wine keeps them in a buffer of its own" if wine else ""))
+            pytest.skip("every change fitted" + (": Wine keeps them in a buffer of its own" if wines.major else ""))
         assert overflow == Change("overflow", str(folder), None)
         while True:  # and goes on
             (folder / f"after {random.random()}").touch()
@@ -444,7 +445,7 @@ def test_a_watcher_lives_while_it_is_waited_for(folder):
     assert reference() is future
 
 
-@pytest.mark.skipif(wine, reason="Wine does not report the removal of a watched directory")
+@wines.skipif("the removal of a watched directory is not reported")
 def test_the_removal_of_the_directory_is_a_clear_end(folder):
     with tpio.watch(folder) as watcher:
         pending = watcher.changes()

@@ -7,7 +7,6 @@ of TLS 1.3, and every split of every record, are in tests/tls_machine.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import socket
 import ssl
@@ -22,17 +21,12 @@ import pki
 import support
 import tpio
 import tpio.aio
+import wines
 from support import WAIT
 from tpio import tls
 
-_wine_version = 0
-if support.wine:
-    _version = ctypes.CDLL("ntdll").wine_get_version
-    _version.restype = ctypes.c_char_p
-    _wine_version = int(_version().decode().split(".")[0])
-
-serves = pytest.mark.skipif(0 < _wine_version < 10, reason="Wine 8 has no server of TLS (AcceptSecurityContext)")
-windows_only = pytest.mark.skipif(support.wine, reason="Wine's Schannel does not do this; Windows does")
+serves = wines.skipif("there is no server of TLS (AcceptSecurityContext)", through=9)
+windows_only = wines.skipif("Schannel does not do this; Windows does")
 
 
 def uses_keys(test: Any) -> Any:
