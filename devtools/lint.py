@@ -54,6 +54,7 @@ def _set_up() -> None:
     build.generated_c()
     if not wine.NATIVE:
         system.need_cross_compiler()
+        system.need("gcc", "libc6-dev", present=shutil.which("cc") is not None)  # for tests of dev.py
         system.need("cppcheck", present=shutil.which("cppcheck") is not None)
         toolchains.need_msvc_mode()
 
@@ -131,14 +132,15 @@ def _gcc_analyzer() -> str:
 def _msvc_core() -> str:
     """The C core compiles as MSVC would take it, for each architecture of Windows, without GNU extensions."""
     strict = ["/std:c11", "/W4", "/WX", "-Wpedantic", "-Wgnu", "-Werror=gnu", "-Werror=vla"]
-    # clang takes some GNU words without a word of its own; MSVC would not. Elsewhere clang's own headers use them.
-    foreign_words = {"x86_64": ["/D__thread=NOT_MSVC", "/D__attribute__(x)=NOT_MSVC"]}
+    # clang takes some GNU words without a word of its own; MSVC would not. Headers use them: clang's own elsewhere than on
+    # x86-64, and Wine 10's stdio.h, which only the conformance program includes.
+    foreign_words = ("/D__thread=NOT_MSVC", "/D__attribute__(x)=NOT_MSVC")
+    conformance = CHECKOUT / "tests" / "win32sim" / "conformance.c"
+    architectures = ("x86_64", "aarch64", "i686")
     return _findings(
-        *(
-            _msvc(architecture, *strict, *foreign_words.get(architecture, []), "--", file)
-            for architecture in ("x86_64", "aarch64", "i686")
-            for file in (*_core(), CHECKOUT / "tests" / "win32sim" / "conformance.c")
-        )
+        *(_msvc("x86_64", *strict, *foreign_words, "--", file) for file in _core()),
+        *(_msvc(other, *strict, "--", file) for other in architectures[1:] for file in _core()),
+        *(_msvc(each, *strict, "--", conformance) for each in architectures),
     )
 
 
