@@ -321,7 +321,8 @@ def _real_answers() -> tuple[int, str]:
     """(exit code, output) of the program on Windows or Wine."""
     wine.set_up()
     source, libraries = SIM / "conformance.c", ("ws2_32", "synchronization")
-    with tempfile.TemporaryDirectory(prefix="tpio-conformance-") as name:
+    # Windows may keep the file of a program for a moment after its end.
+    with tempfile.TemporaryDirectory(prefix="tpio-conformance-", ignore_cleanup_errors=True) as name:
         program = Path(name) / "conformance.exe"
         if wine.NATIVE:
             native.compile_program(source, program, options=["/std:c11", "/W3"], libraries=libraries)
