@@ -94,6 +94,8 @@ cdef class FutureBase    # future.pxi
 cdef class Handle        # handle.pxi
 cdef class Awaiter       # awaiting.pxi
 cdef class Deadline      # future.pxi
+cdef class Unclaimed     # unclaimed.pxi
+cdef class Reader        # unclaimed.pxi
 cdef class LoopInbox     # awaiting.pxi
 cdef struct Blocked      # blocking.pxi
 
@@ -104,6 +106,7 @@ include "future.pxi"
 include "blocking.pxi"
 include "awaiting.pxi"
 include "pool.pxi"
+include "unclaimed.pxi"
 include "handle.pxi"
 include "sockets.pxi"
 include "pump.pxi"

@@ -29,6 +29,7 @@ cdef enum:
     LOCKED = 13     # None; name is the range
     TRANSMITTED = 14    # int; goes on until that much of the file is sent, or it ends
     POLLED = 15     # None; flags are the events
+    READER = 16     # bytes; extra is the Reader
 
 cdef object _AGAIN = object()   # from outcome: submitted again, not over
 cdef object _DONE_AGAIN = object()  # from outcome: submitted again, and over at once: there is another outcome
@@ -214,15 +215,15 @@ cdef class FutureBase:
                 if error == 0 and handle.is_closed():  # closed before what has succeeded could be finished
                     return _CANCEL
                 raise
+        if kind == READER:
+            return handle.read_on(self, error, count)
         if kind == READ or kind == READ_INTO:
             if count == 0 and error == 0 and handle.was_nothing(self):
                 return _CANCEL if self.was_asked_to_end() else self.go_on(handle.receive_again(self))
             if error == ERROR_BROKEN_PIPE or error == ERROR_HANDLE_EOF or error == ERROR_PIPE_NOT_CONNECTED:
                 error = count = 0
-            if handle.type != FILE_TYPE_SOCKET:
-                handle.more_data = error == ERROR_MORE_DATA
-                if error == ERROR_MORE_DATA:
-                    error = 0
+            if error == ERROR_MORE_DATA and handle.type != FILE_TYPE_SOCKET:
+                error = 0  # a part of a message: the next read gets more of it
         elif kind == SIGNALLED and error == WAIT_TIMEOUT:
             return False
         elif kind == WORK:
@@ -276,13 +277,13 @@ cdef class FutureBase:
         pending there, as .NET found too; nothing is lost by that, and those that nobody has cancelled begin anew.)"""
         if self.handle.type != FILE_TYPE_SOCKET or self.handle.datagrams:
             return False
-        return self.kind in (READ, READ_INTO, SCATTERED)
+        return self.kind in (READ, READ_INTO, SCATTERED, READER)
 
     cdef bint may_be_given_back(self, Handle handle) noexcept:
         """False: give_back would do nothing."""
         if self.kind == PROMISE:
             return self.extra is not None
-        return handle is not None and self.kind in (READ, READ_INTO, DATAGRAM, DATAGRAM_INTO, SCATTERED, LOCKED, CUSTOM)
+        return handle is not None and self.kind in (READ, READ_INTO, DATAGRAM, DATAGRAM_INTO, SCATTERED, LOCKED, CUSTOM, READER)
 
     cdef bint give_back(self, Handle handle, object result):
         """The operation was faster than the cancel of the only await on it: what it brought is for the next one.
@@ -294,10 +295,13 @@ cdef class FutureBase:
         if self.kind == CUSTOM:
             return handle._give_back(result)
         if self.kind == DATAGRAM:
-            handle.keep(result)
+            handle.keep(result[0], result[1])
             return True
         if self.kind == DATAGRAM_INTO:
-            handle.keep((self.view_bytes(result[0]), result[1]))
+            handle.keep(self.view_bytes(result[0]), result[1])
+            return True
+        if self.kind == READER:
+            handle.keep_first(result, False)
             return True
         if self.kind == LOCKED:
             return unlock_again(handle, self.name)
@@ -311,7 +315,7 @@ cdef class FutureBase:
             InterlockedCompareExchange64(&handle.position, self.position, self.position + self.op.bytes)
         elif handle.type != FILE_TYPE_DISK and (result or (handle.type == FILE_TYPE_PIPE and self.op.error == 0)):
             # (Nothing at all is an empty message: a pipe without messages does not end a read with that.)
-            handle.keep((result, self.op.error == ERROR_MORE_DATA if handle.type == FILE_TYPE_PIPE else None))
+            handle.keep(result, self.op.error == ERROR_MORE_DATA if handle.type == FILE_TYPE_PIPE else None)
         return True
 
     cdef object view_bytes(self, Py_ssize_t count):

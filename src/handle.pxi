@@ -125,6 +125,16 @@ cdef object check_handle(object value):
     return value
 
 
+cdef class Turns:
+    """Operations of one direction of a handle that must not overlap: each is submitted when the one before it has ended."""
+
+    cdef list queue              # futures, the oldest first
+    cdef bint turning            # a thread is submitting them
+
+    def __cinit__(self):
+        self.queue = []
+
+
 cdef class Handle:
     """A file, pipe, socket or device that was opened for overlapped I/O, bound to a pool of the operating system.
 
@@ -146,24 +156,23 @@ cdef class Handle:
     cdef HANDLE plain            # instead: one that is not overlapped, only to be passed on (PipeHandle._adopt)
     cdef PoolBase pool_
     cdef object owner            # the foreign object whose handle this is
-    cdef list leftover           # what cancelled awaits had received, oldest first: (data, more follows or its sender)
+    cdef Unclaimed unclaimed     # what has been received and not claimed; None: there has been nothing yet
     cdef bint has_leftover       # there is some, or was a moment ago
+    cdef Turns reads             # of readers; None: there has been none yet
     cdef set pumps               # that have this end; None: none yet
     cdef core.LONG64 position    # of sequential reads and writes; files only
     cdef LONG pending            # futures that have not ended
     cdef core.LONG64 outgoing    # bytes of writes that have not ended
     cdef LONG generation         # counts cancel()s that are over
     cdef LONG cancelling         # and those under way
-    cdef list turns              # writes in their order, while there is one that takes several system calls; else None
+    cdef Turns writes            # of those that take several system calls; None: there has been none yet
     cdef int submitting          # writes that take one, and are in it
-    cdef bint turning            # a thread is in take_turns
     cdef int type
     cdef bint owns
     cdef bint lent               # the system's handle is not closed with ours
     cdef bint appends
     cdef bint datagrams
     cdef unsigned longest        # datagram that can be sent
-    cdef public bint more_data
     cdef object __weakref__
 
     _may_skip = True  # a file, not a directory
@@ -304,6 +313,7 @@ cdef class Handle:
             return offset
         if self.type != FILE_TYPE_DISK:
             return 0
+        self.rewind()
         future.position = InterlockedExchangeAdd64(&self.position, future.size)
         return future.position
 
@@ -330,6 +340,8 @@ cdef class Handle:
         Py_INCREF(future)  # the system's
         if future.kind == POLLED:
             return submit_poll(future)
+        if future.kind == READER:
+            return self.receive_more(future)
         if future.kind == SCATTERED:
             list = future.extra
             return core.tpio_recv_list(&future.op, self.native, list.list, list.count, 0)
@@ -385,17 +397,16 @@ cdef class Handle:
         if self.type == FILE_TYPE_DISK and not self.appends:
             return future.started(self.transmit(future))
         with cython.critical_section(self):
-            if self.turns is not None or future.size > largest_call:
-                if self.turns is None:
-                    self.turns = [future]
-                else:
-                    self.turns.append(future)
+            if (self.writes is not None and self.writes.queue) or future.size > largest_call:
+                if self.writes is None:
+                    self.writes = Turns()
+                self.writes.queue.append(future)
                 future.turn = WAITS
                 waits = True
             else:
                 self.submitting += 1
         if waits:
-            self.take_turns()
+            self.take_turns(self.writes)
             return future
         try:
             status = self.transmit(future)
@@ -403,55 +414,64 @@ cdef class Handle:
                 self.submitting -= 1
             return future.started(status)
         finally:
-            if self.turns is not None:
-                self.take_turns()
+            if self.writes is not None:
+                self.take_turns(self.writes)
 
-    cdef void take_turns(self) noexcept:
-        """Submits the writes whose turn it is. One thread at a time, in a loop: a write that is done at once is no call
-        deeper."""
+    cdef void take_turns(self, Turns turns) noexcept:
+        """Submits the operations whose turn it is. One thread at a time, in a loop: an operation that is done at once is no
+        call deeper."""
         cdef FutureBase future
         cdef bint turning
         with cython.critical_section(self):
-            turning = self.turning
-            self.turning = True
+            turning = turns.turning
+            turns.turning = True
         while not turning:
             future = None
             with cython.critical_section(self):
-                if self.turns is not None and not self.turns:
-                    self.turns = None
-                if self.turns is not None and self.submitting == 0 and (<FutureBase>self.turns[0]).turn == WAITS:
-                    future = self.turns[0]
+                if turns.queue and (turns is self.reads or self.submitting == 0) and \
+                        (<FutureBase>turns.queue[0]).turn == WAITS:
+                    future = turns.queue[0]
                     future.turn = HAS_IT
                 else:
-                    self.turning = False
+                    turns.turning = False
             if future is None:
                 break
             self.begin_turn(future)
 
     cdef void begin_turn(self, FutureBase future) noexcept:
         cdef core.tpio_status status = TPIO_CLOSED
+        cdef object result = None
+        cdef int state = FINISHED
         if not future.was_asked_to_end():
-            status = self.transmit(future)
+            try:
+                if future.kind == READER:
+                    result = self.claim(future.extra)
+                if result is None:
+                    status = self.receive_more(future) if future.kind == READER else self.transmit(future)
+            except BaseException as error:
+                state = FAILED
+                result = error
             if status == TPIO_PENDING:
                 if future.cancel_asked:  # perhaps while it was not the system's and could not be cancelled
                     with nogil:
                         core.tpio_op_cancel(&future.op)
                 return
-            future.submitted = False
-            Py_DECREF(future)  # the system has nothing
-        if status == TPIO_CLOSED:
-            future.release_buffer()
-            future.settle(CANCELLED, None)
-            self.end_turn(future)
-        else:
+            if future.submitted:
+                future.submitted = False
+                Py_DECREF(future)  # the system has nothing
+        if result is None and status != TPIO_CLOSED:
             future.conclude()
+        else:
+            future.release_buffer()
+            future.settle(CANCELLED if result is None else state, result)
+            self.end_turn(future)
         if future.callbacks is not None and future.state >= CANCELLED:
-            hand_over(future, None)  # they may wait for a write whose turn it is not yet
+            hand_over(future, None)  # they may wait for an operation whose turn it is not yet
 
     cdef void end_turn(self, FutureBase future) noexcept:
         with cython.critical_section(self):
             self.drop_turn(future)
-        self.take_turns()
+        self.take_turns(self.turns_of(future))
 
     cdef bint leave_turns(self, FutureBase future) noexcept:
         """False: its turn has come."""
@@ -463,76 +483,192 @@ cdef class Handle:
         return left
 
     cdef void drop_turn(self, FutureBase future) noexcept:
+        cdef Turns turns = self.turns_of(future)
         future.turn = 0
-        del self.turns[self.turns.index(future)]
+        del turns.queue[turns.queue.index(future)]
 
-    cdef int keep(self, tuple data) except -1:
+    cdef Turns turns_of(self, FutureBase future) noexcept:
+        return self.reads if future.kind == READER else self.writes
+
+    # ---- received, and not claimed
+
+    cdef Unclaimed home(self):
+        """Where such data is kept, made when there is some. With the lock."""
+        if self.unclaimed is None:
+            self.unclaimed = Unclaimed(self.datagrams or self.is_message_pipe())
+        return self.unclaimed
+
+    cdef int keep(self, bytes data, object mark) except -1:
         """What a cancelled await had received; the next read gets it."""
         with cython.critical_section(self):
-            if self.leftover is None:
-                self.leftover = []
-            self.leftover.append(data)
+            self.home().put(data, mark)
             self.has_leftover = True
         return 0
 
-    cdef int keep_first(self, tuple data) except -1:
+    cdef int keep_first(self, bytes data, object mark) except -1:
         """What was taken and not used: it comes before all else."""
         with cython.critical_section(self):
-            if self.leftover is None:
-                self.leftover = []
-            self.leftover.insert(0, data)
+            self.home().put_front(data, mark)
             self.has_leftover = True
         return 0
 
-    cdef tuple take_leftover(self):
-        """The oldest of it; None: there is none."""
+    cdef tuple take_leftover(self, Py_ssize_t size):
+        """(bytes, sender) of the oldest of it, or TruncatedError; None: there is none. When there is no memory for it, it stays
+        for the next read."""
         cdef tuple taken = None
-        if self.has_leftover:
+        cdef bint cut = False
+        if self.has_leftover and self.type != FILE_TYPE_DISK:
             with cython.critical_section(self):
-                if self.leftover:
-                    taken = self.leftover.pop(0)
-                self.has_leftover = bool(self.leftover)
+                if self.unclaimed is not None and not self.unclaimed.is_empty():
+                    cut = self.datagrams and len(self.unclaimed.items[0][0]) > size
+                    if cut:
+                        taken = self.unclaimed.items.pop(0)
+                    else:
+                        taken = self.unclaimed.take(size)
+                self.has_leftover = self.unclaimed is not None and not self.unclaimed.is_empty()
+            if cut:
+                raise truncated(WSAEMSGSIZE, taken[0][:size], taken[1])
         return taken
 
-    cdef object from_leftover(self, tuple taken, Py_ssize_t size, bint with_sender):
-        """The bytes to be given out, perhaps as (bytes, sender), or TruncatedError. When there is no memory for them they stay
-        for the next read."""
-        cdef bint partly = len(taken[0]) > size and not self.datagrams
-        try:
-            if partly:
-                result, rest = taken[0][:size], (taken[0][size:], taken[1])
-                if with_sender:
-                    result = (result, taken[1])
-                self.keep_first(rest)
-            elif len(taken[0]) > size:
-                raise truncated(WSAEMSGSIZE, taken[0][:size], taken[1])
-            else:
-                result = taken if with_sender else taken[0]
-        except TruncatedError:
-            raise
-        except BaseException:
-            self.keep_first(taken)
-            raise
-        if self.type == FILE_TYPE_PIPE:
-            self.more_data = self.is_message_pipe() if partly else taken[1]
-        return result
-
     cdef FutureBase read_leftover(self, Py_ssize_t size, bint with_sender):
-        """A future of from_leftover; None: there is nothing."""
+        """A future of it; None: there is nothing."""
         cdef FutureBase future
         cdef tuple taken
         if not self.has_leftover:
             return None
         future = done_future(None)  # before it is taken, for which there may be no memory
-        taken = self.take_leftover()
-        if taken is None:
-            return None
         try:
-            future.value = self.from_leftover(taken, size, with_sender)
+            taken = self.take_leftover(size)
+            if taken is None:
+                return None
+            if with_sender:
+                future.value = taken if self.datagrams else (taken[0], None)
+            else:
+                future.value = taken[0]
         except TruncatedError as error:
             future.value = error
             future.state = FAILED
         return future
+
+    cdef bint end_with_leftover(self, FutureBase future, bint with_sender) except -1:
+        """As read_leftover, for a receive into a buffer. False: there is nothing."""
+        cdef tuple taken = None
+        cdef object failure = None
+        if self.has_leftover:
+            try:
+                taken = self.take_leftover(future.size)
+            except TruncatedError as error:
+                failure = error
+                taken = (error.data, error.address)
+        if taken is None:
+            return False
+        memcpy(future.address(), PyBytes_AS_STRING(taken[0]), PyBytes_GET_SIZE(taken[0]))
+        future.release_buffer()
+        if failure is not None:
+            future.settle(FAILED, failure)
+        else:
+            future.settle(FINISHED, (len(taken[0]), taken[1]) if with_sender else len(taken[0]))
+        return True
+
+    cdef void rewind(self) noexcept:
+        """Drops what readers have read of a file in advance: the next operation begins where the last line ended."""
+        if self.type != FILE_TYPE_DISK or not self.has_leftover:
+            return
+        with cython.critical_section(self):
+            if self.unclaimed is not None:
+                InterlockedExchangeAdd64(&self.position, -PyByteArray_GET_SIZE(self.unclaimed.stream))
+                self.unclaimed = None
+                self.has_leftover = False
+
+    # ---- readers: one at a time, in the order of the calls
+
+    cdef FutureBase begin_reader(self, Reader reader):
+        cdef FutureBase future
+        self.require_bound()
+        if self.datagrams:
+            raise ValueError("a datagram socket has no stream of bytes: use recvfrom()")
+        if reader.mode != MESSAGE and self.is_message_pipe():
+            raise ValueError("a message pipe has no stream of bytes: use read_message()")
+        if self.has_leftover and (future := self.claimed(reader)) is not None:
+            return future
+        future = self.begin(READER)
+        future.extra = reader
+        future.turn = WAITS
+        try:
+            with cython.critical_section(self):
+                if self.reads is None:
+                    self.reads = Turns()
+                self.home()
+                self.reads.queue.append(future)
+        except BaseException:
+            future.turn = 0
+            future.settle(CANCELLED, None)
+            raise
+        self.take_turns(self.reads)
+        return future
+
+    cdef FutureBase claimed(self, Reader reader):
+        """A future of what the reader wants, if all of it is there and no other reader waits."""
+        cdef FutureBase future = done_future(None)
+        cdef object result = None
+        try:
+            with cython.critical_section(self):
+                if self.reads is None or not self.reads.queue:
+                    result = reader.claim(self.home())
+                    self.has_leftover = not self.unclaimed.is_empty()
+        except LimitOverrunError as error:
+            future.value = error
+            future.state = FAILED
+            return future
+        future.value = result
+        return None if result is None else future
+
+    cdef object claim(self, Reader reader):
+        with cython.critical_section(self):
+            result = reader.claim(self.home())
+            self.has_leftover = not self.unclaimed.is_empty()
+        return result
+
+    cdef core.tpio_status receive_more(self, FutureBase future):
+        """Submits a reader's receive."""
+        cdef Py_ssize_t size
+        cdef core.tpio_status status
+        cdef int64_t at = 0
+        cdef char *address
+        with cython.critical_section(self):
+            size = (<Reader>future.extra).appetite(self.unclaimed)
+        if future.buffer is None or future.size < size:
+            future.buffer = new_bytes(size)
+            future.size = size
+        if self.type == FILE_TYPE_DISK:
+            future.position = at = InterlockedExchangeAdd64(&self.position, future.size)
+        address = PyBytes_AS_STRING(future.buffer)
+        future.submitted = True
+        Py_INCREF(future)  # the system's
+        if self.type == FILE_TYPE_SOCKET:
+            return core.tpio_recv(&future.op, self.native, address, <DWORD>future.size, 0)
+        with nogil:
+            status = core.tpio_read(&future.op, self.native, address, <DWORD>future.size, at)
+        return status
+
+    cdef object read_on(self, FutureBase future, DWORD error, Py_ssize_t count):
+        """The outcome of a reader's receive: the bytes that it wants, or the next receive."""
+        cdef Reader reader = future.extra
+        cdef bint message = reader.mode == MESSAGE
+        if error == ERROR_BROKEN_PIPE or error == ERROR_HANDLE_EOF or error == ERROR_PIPE_NOT_CONNECTED or (
+                error == 0 and count == 0 and self.type != FILE_TYPE_PIPE):
+            with cython.critical_section(self):
+                result = reader.at_end(self.home())
+                self.has_leftover = not self.unclaimed.is_empty()
+            return result
+        if error != 0 and error != ERROR_MORE_DATA:
+            raise winerror(error)
+        if count != 0 or message:
+            self.keep(PyBytes_FromStringAndSize(PyBytes_AS_STRING(future.buffer), count), error == ERROR_MORE_DATA)
+        result = self.claim(reader)
+        if result is not None:
+            return result
+        return _CANCEL if future.was_asked_to_end() else future.go_on(self.receive_more(future))
 
     @property
     def _has_leftover(self):
@@ -542,11 +678,12 @@ cdef class Handle:
     @property
     def _position(self):
         """For the façade: where the next sequential read or write of a file begins."""
+        self.rewind()
         return self.position
 
     def _put_back(self, data):
         """For the façade: bytes that were received and are for the next read."""
-        self.keep((data, None))
+        self.keep(data, None)
 
     cdef bint is_message_pipe(self):
         cdef DWORD state = 0
@@ -626,17 +763,7 @@ cdef class Handle:
                 future.release_buffer()
                 future.settle(FINISHED, 0)
                 return future
-            if (kept := self.take_leftover()) is not None:
-                try:
-                    data = self.from_leftover(kept, future.size, False)
-                except TruncatedError as error:
-                    memcpy(future.address(), PyBytes_AS_STRING(error.data), future.size)
-                    future.release_buffer()
-                    future.settle(FAILED, error)
-                    return future
-                memcpy(future.address(), PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
-                future.release_buffer()
-                future.settle(FINISHED, len(data))
+            if self.end_with_leftover(future, False):
                 return future
             return self.receive(future, future.address(), future.size, at)
         except BaseException:
@@ -668,6 +795,7 @@ cdef class Handle:
                 future.release_buffer()
                 future.settle(FINISHED, 0)
                 return future
+            self.rewind()  # a reader may have read in advance what this changes
             if self.appends:
                 future.at = TPIO_APPEND
             else:
@@ -677,6 +805,47 @@ cdef class Handle:
             future.release_buffer()
             future.settle(CANCELLED, None)
             raise
+
+    def readexactly(self, n, *, timeout=None):
+        """Reads n bytes, however many receives that takes. Future of bytes; IncompleteReadError when the stream ends before,
+        with what there was in its `partial`.
+
+        This and the other readers are for streams of bytes: byte pipes, stream sockets, files from their position on. They
+        take turns, in the order of the calls. A cancel, a time-out or an error loses nothing: what has been received is for
+        the next reader or read.
+        """
+        cdef double limit = time_limit(timeout)
+        return in_time(self.begin_reader(Reader.exactly(n)), limit, "readexactly()")
+
+    def readuntil(self, separator=b"\n", *, limit=65536, timeout=None):
+        """Reads up to and including the separator, a bytes-like object. Future of bytes; IncompleteReadError when the stream
+        ends before; LimitOverrunError when `limit` bytes have come without it, which are then for the next read."""
+        cdef double seconds = time_limit(timeout)
+        return in_time(self.begin_reader(Reader.until(separator, limit, False)), seconds, "readuntil()")
+
+    def readline(self, *, limit=65536, timeout=None):
+        """Reads a line with its b"\\n", which the last line of a stream may lack. Future of bytes: b"" at the end;
+        LimitOverrunError for a line of more than `limit` bytes. `for line in stream` and `async for` do the same."""
+        cdef double seconds = time_limit(timeout)
+        return in_time(self.begin_reader(Reader.until(b"\n", limit, True)), seconds, "readline()")
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        line = self.readline().result()
+        if not line:
+            raise StopIteration
+        return line
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        line = await self.readline()
+        if not line:
+            raise StopAsyncIteration
+        return line
 
     # For tpio.aio: with the flags of recv and send (MSG_*), which mean nothing to what is not a socket.
 
@@ -838,7 +1007,7 @@ cdef class Handle:
 
     def _let_go(self, owner):
         with cython.critical_section(self):
-            self.leftover = None
+            self.unclaimed = None
             self.has_leftover = False
         self.await_pending()
         if owner is not None and self.owns:
@@ -960,7 +1129,7 @@ def _poll_result(FutureBase future, error, count):
     if error != 0:
         return None
     if handle.is_message_pipe():  # it has taken an empty message, which is for the next read
-        handle.keep_first((b"", False))
+        handle.keep_first(b"", False)
     elif PeekNamedPipe(core.tpio_handle_file(handle.native), NULL, 0, NULL, &available, NULL) and available == 0:
         return future.go_on(handle.receive_again(future))  # the peer has written nothing
     return None

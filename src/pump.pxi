@@ -87,15 +87,15 @@ cdef class Pump:
         cdef uint64_t left = self.native.left
         cdef list parts = []
         try:
-            while left > 0 and (kept := self.source.take_leftover()) is not None:
-                parts.append(self.source.from_leftover(kept, <Py_ssize_t>min(left, <uint64_t>PY_SSIZE_T_MAX), False))
+            while left > 0 and (kept := self.source.take_leftover(<Py_ssize_t>min(left, <uint64_t>PY_SSIZE_T_MAX))) is not None:
+                parts.append(kept[0])
                 left -= len(parts[-1])
             if not parts:
                 return 0
             self.head = b"".join(parts)
         except BaseException:  # no memory
             for part in reversed(parts):
-                self.source.keep_first((part, False))
+                self.source.keep_first(part, False)
             raise
         if self.native.left != TPIO_PUMP_TO_THE_END:
             self.native.left = left
@@ -114,7 +114,7 @@ cdef class Pump:
             parts.append(PyBytes_FromStringAndSize(block.data + block.written, block.size - block.written))
         self.native.filled = 0
         if parts and self.source.type != FILE_TYPE_DISK and not self.source.is_closed():
-            self.source.keep_first((b"".join(parts), False))
+            self.source.keep_first(b"".join(parts), False)
         return 0
 
     cdef int hold(self) except -1:
@@ -202,6 +202,7 @@ cdef void fill_end(tpio_pump_end *end, Handle handle) noexcept:
     end.handle = handle.native
     end.is_socket = handle.type == FILE_TYPE_SOCKET
     end.is_file = handle.type == FILE_TYPE_DISK
+    handle.rewind()
     end.offset = <uint64_t>handle.position if end.is_file else 0
 
 

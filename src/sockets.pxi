@@ -338,17 +338,7 @@ cdef class SocketHandle(Handle):
         cdef FutureBase future = self.begin(DATAGRAM_INTO)
         try:
             future.pin(buffer, True)
-            if (kept := self.take_leftover()) is not None:
-                try:
-                    data = self.from_leftover(kept, future.size, False)
-                except TruncatedError as error:
-                    memcpy(future.address(), PyBytes_AS_STRING(error.data), future.size)
-                    future.release_buffer()
-                    future.settle(FAILED, error)
-                    return future
-                memcpy(future.address(), PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
-                future.release_buffer()
-                future.settle(FINISHED, (len(data), kept[1]))
+            if self.end_with_leftover(future, True):
                 return future
             return in_time(self.receive_from(future, future.address()), limit, "recvfrom_into()")
         except BaseException:
@@ -535,3 +525,17 @@ cdef class PipeHandle(Handle):
         """Holds a handle that is not overlapped, for a child: it can be inherited and closed, not read or written."""
         self.plain = <HANDLE>handle
         self.owns = True
+
+    def read_message(self, *, limit=16777216, timeout=None):
+        """Reads one whole message of a message pipe. Future of bytes: b"" is an empty message; EOFError at the end;
+        LimitOverrunError for a message of more than `limit` bytes, of which the next read gets what has been received.
+
+        Several calls take turns. A cancel, a time-out or an error loses nothing. ValueError for a pipe without messages.
+        https://learn.microsoft.com/windows/win32/ipc/named-pipe-type-read-and-wait-modes
+        """
+        cdef double seconds = time_limit(timeout)
+        cdef Reader reader = Reader.message(limit)
+        self.require_bound()
+        if not self.is_message_pipe():
+            raise ValueError("the pipe has no messages: its listener was made without message=True")
+        return in_time(self.begin_reader(reader), seconds, "read_message()")

@@ -183,23 +183,21 @@ def test_messages_keep_their_boundaries():
             other.write(b"one").result(WAIT)
             other.write(b"twotwo").result(WAIT)
             assert end.read(100).result(WAIT) == b"one"
-            assert not end.more_data
             assert end.read(4).result(WAIT) == b"twot"
-            assert end.more_data
             assert end.read(100).result(WAIT) == b"wo"
-            assert not end.more_data
+            assert not hasattr(end, "more_data")
 
 
-def test_more_data_is_true_for_a_message_longer_than_a_pending_read():
+def test_the_rest_of_a_message_longer_than_a_pending_read_is_for_the_next_read():
     server, client = named_pair(message=True)
     with closing(server, client):
         buffer = bytearray(4)
         future = server.read_into(buffer)
         client.write(b"abcdef").result(WAIT)
         assert future.result(WAIT) == 4 and buffer == b"abcd"
-        assert server.more_data
-        assert server.read(100).result(WAIT) == b"ef"
-        assert not server.more_data
+        client.write(b"next").result(WAIT)
+        assert server.read_message().result(WAIT) == b"ef"
+        assert server.read_message().result(WAIT) == b"next"
 
 
 def test_without_messages_there_are_no_boundaries():
@@ -208,7 +206,6 @@ def test_without_messages_there_are_no_boundaries():
         client.write(b"one").result(WAIT)
         client.write(b"two").result(WAIT)
         assert server.read(100).result(WAIT) == b"onetwo"
-        assert not server.more_data
 
 
 def test_polling_a_message_pipe_takes_nothing():
@@ -222,7 +219,7 @@ def test_polling_a_message_pipe_takes_nothing():
         assert server.read(100).result(WAIT) == b"message"
 
 
-def test_a_message_that_a_cancelled_await_got_in_part_says_so():
+def test_a_message_that_a_cancelled_await_got_in_part_is_read_whole():
     async def main():
         task = asyncio.ensure_future(_await(server.read(3)))
         await asyncio.sleep(0)
@@ -236,10 +233,9 @@ def test_a_message_that_a_cancelled_await_got_in_part_says_so():
     server, client = named_pair(message=True)
     with closing(server, client):
         asyncio.run(main())
-        assert server.read(100).result(WAIT) == b"abc"
-        assert server.more_data
-        assert server.read(100).result(WAIT) == b"def"
-        assert not server.more_data
+        client.write(b"next").result(WAIT)
+        assert server.read_message().result(WAIT) == b"abcdef"
+        assert server.read_message().result(WAIT) == b"next"
 
 
 # ---- the limit of connections

@@ -152,8 +152,8 @@ def check_messages(timed: Clock) -> None:
 
             def turn(message: bytes) -> None:
                 result(client.write(message))
-                expect((result(server.read(4)), server.more_data), (message[:4], True))
-                expect((result(server.read(100)), server.more_data), (message[4:], False))
+                expect(result(server.read(4)), message[:4])
+                expect(result(server.read_message()), message[4:])
 
             for number in range(100):
                 timed(turn, b"message %d" % number)

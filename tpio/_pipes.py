@@ -22,7 +22,7 @@ from typing import Any, Literal, Self
 
 from . import _tpio
 from ._steps import CANCELLED, FAILED, FINISHED, timed_out
-from ._tpio import Future, PipeHandle, Pool, default_pool, pool_of
+from ._tpio import Future, IncompleteReadError, PipeHandle, Pool, default_pool, pool_of
 
 GENERIC_READ, GENERIC_WRITE = 0x80000000, 0x40000000
 FILE_WRITE_ATTRIBUTES = 0x0100  # for SetNamedPipeHandleState, by which a program makes its input non-blocking
@@ -41,8 +41,13 @@ BUFFER_SIZE = 65536  # what a writer may be ahead of its reader
 class Pipe(PipeHandle):
     """One end of a pipe.
 
-    more_data: after a read from a message-mode pipe, True when the message was longer than the read.
+    A pipe of bytes is read by `read` and the readers, and `read` gives b"" at the end alone. A message pipe
+    (`PipeListener(message=True)`) is read by `read_message` or `messages`, which keep the boundaries of the messages.
     """
+
+    def messages(self) -> Messages:
+        """Returns an iterator of the messages, for `for` and `async for`. It ends with the pipe. See read_message."""
+        return Messages(self)
 
     @property
     def client_pid(self) -> int:
@@ -107,6 +112,35 @@ class Pipe(PipeHandle):
                 self.pool.submit(self.close)
             except RuntimeError:  # the pool is closed, and so is the listener
                 pass
+
+
+class Messages:
+    """The messages of a pipe, one by one."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe = pipe
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            return self._pipe.read_message().result()
+        except IncompleteReadError:
+            raise
+        except EOFError:
+            raise StopIteration from None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await self._pipe.read_message()
+        except IncompleteReadError:
+            raise
+        except EOFError:
+            raise StopAsyncIteration from None
 
 
 @contextmanager

@@ -89,6 +89,9 @@ HANDLE: list[Call] = [
     ("read_into", (target, offset), {}),
     ("write", (source, offset), {}),
     ("poll_read", (), {}),
+    ("readexactly", (size,), {"timeout": short}),
+    ("readuntil", (source,), {"limit": size, "timeout": short}),
+    ("readline", (), {"limit": size, "timeout": short}),
     ("poll_write", (), {}),
     ("ioctl", (control, source, size), {}),
     ("cancel", (), {}),
@@ -100,7 +103,7 @@ HANDLE: list[Call] = [
     ("detach", (), {}),
     ("close", (), {}),
 ]
-PIPE = [*HANDLE]
+PIPE: list[Call] = [*HANDLE, ("read_message", (), {"limit": size, "timeout": short})]
 SOCKET: list[Call] = [
     *HANDLE,
     ("recv", (size,), {}),
