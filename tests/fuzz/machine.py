@@ -48,6 +48,8 @@ DOCUMENTED = (
     CancelledError,
     TimeoutError,
     InvalidStateError,
+    EOFError,
+    tpio.LimitOverrunError,
     Planned,
 )
 _RUNTIME = (
