@@ -487,7 +487,7 @@ cdef class Handle:
         future.turn = 0
         del turns.queue[turns.queue.index(future)]
 
-    cdef Turns turns_of(self, FutureBase future) noexcept:
+    cdef Turns turns_of(self, FutureBase future):
         return self.reads if future.kind == READER else self.writes
 
     # ---- received, and not claimed

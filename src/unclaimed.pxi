@@ -46,7 +46,8 @@ cdef enum:
 
 cdef class Unclaimed:
     """Bytes in the order of their arrival: a stream, or (with `whole`) items that keep their boundaries, each with a mark:
-    the sender of a datagram, or whether more of the same message follows. The handle's lock guards it."""
+    the sender of a datagram, or whether more of the same message follows. The handle's lock guards it; a TLS stream, which has
+    no such lock, uses the methods that Python sees."""
 
     cdef bytearray stream
     cdef list items
@@ -63,7 +64,7 @@ cdef class Unclaimed:
             return len(self.items) == 0
         return PyByteArray_GET_SIZE(self.stream) == 0
 
-    cpdef int put(self, bytes data, object mark=None) except -1:
+    cdef int put(self, bytes data, object mark=None) except -1:
         """Adds what has arrived last."""
         if self.items is not None:
             self.items.append((data, mark))
@@ -71,7 +72,7 @@ cdef class Unclaimed:
             self.stream += data
         return 0
 
-    cpdef int put_front(self, bytes data, object mark=None) except -1:
+    cdef int put_front(self, bytes data, object mark=None) except -1:
         """Gives back what was taken and not used: it is the first to be taken."""
         if self.items is not None:
             self.items.insert(0, (data, mark))
@@ -101,9 +102,29 @@ cdef class Unclaimed:
         self.taken += size
         return data
 
-    def claim(self, Reader reader not None):
-        """The bytes that the reader wants; None: they have not all arrived."""
-        return reader.claim(self)
+    def give_back(self, bytes data not None):
+        """put_front, with a lock."""
+        with cython.critical_section(self):
+            self.put_front(data)
+
+    def claim_bytes(self, size):
+        """Up to `size` bytes; None: there is nothing."""
+        cdef Py_ssize_t most = as_size(size)
+        cdef tuple taken
+        with cython.critical_section(self):
+            taken = self.take(most)
+        return None if taken is None else taken[0]
+
+    def claim(self, Reader reader not None, bytes data=None):
+        """The bytes that the reader wants, after `data` has arrived; b"" is the end. None: they have not all arrived."""
+        cdef object result
+        with cython.critical_section(self):
+            if data:
+                self.put(data)
+            result = reader.claim(self)
+            if result is None and data is not None and not data:
+                result = reader.at_end(self)
+        return result
 
     def __len__(self):
         return len(self.stream) if self.items is None else len(self.items)
@@ -180,7 +201,7 @@ cdef class Reader:
         del unclaimed.items[:parts]
         return message
 
-    def at_end(self, Unclaimed unclaimed not None):
+    cdef object at_end(self, Unclaimed unclaimed):
         """The result when the stream has ended and cannot satisfy the reader."""
         cdef bytes partial
         if self.mode == MESSAGE:

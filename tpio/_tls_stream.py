@@ -14,9 +14,11 @@ from . import _tpio
 from ._construct import NoPublicConstructor
 from ._steps import FINISHED, Steps, steps
 from ._tls_context import Context, version_of
-from ._tpio import Future, Handle, Pool, TLSError
+from ._tpio import Future, Handle, Pool, Reader, TLSError, Unclaimed
 
 T = TypeVar("T")
+
+READ_AHEAD = 16384  # bytes of one record, at most
 
 
 class _Turn:
@@ -62,7 +64,7 @@ class TLSStream(metaclass=NoPublicConstructor, made_by="tpio.tls.connect(), wrap
         self._hostname = server_hostname
         self._reading = _Turn()
         self._writing = _Turn()
-        self._given_back: deque[bytes] = deque()
+        self._unclaimed = Unclaimed()
         self._why_closed = "I/O operation on closed TLS stream"
         self._machine: _tpio.TLSMachine
 
@@ -152,7 +154,7 @@ class TLSStream(metaclass=NoPublicConstructor, made_by="tpio.tls.connect(), wrap
         _tpio.timeout_seconds(timeout)
         if (n := _size(n)) == 0:
             return _tpio.done_future_of(b"")
-        future = self._read(partial(self._machine.read, n), partial(self._kept, n))
+        future = self._read(partial(self._machine.read, n), partial(self._unclaimed.claim_bytes, n))
         future._on_give_back = self._give_back
         return future._limit(timeout, "a read")
 
@@ -185,7 +187,7 @@ class TLSStream(metaclass=NoPublicConstructor, made_by="tpio.tls.connect(), wrap
         yield from self._take(self._reading)
         try:
             while True:
-                got = kept() if self._given_back else None
+                got = kept()
                 if got is None:
                     try:
                         got = take()
@@ -200,20 +202,58 @@ class TLSStream(metaclass=NoPublicConstructor, made_by="tpio.tls.connect(), wrap
 
     def _give_back(self, data: bytes) -> bool:
         """What a cancelled await had received; the next read gets it."""
-        if data:
-            self._given_back.append(data)
+        self._unclaimed.give_back(data)
         return True
 
-    def _kept(self, n: int) -> bytes | None:
-        data = self._given_back.popleft()
-        if len(data) > n:
-            self._given_back.appendleft(data[n:])
-        return data[:n]
-
     def _kept_into(self, view: memoryview) -> int | None:
-        data = self._kept(view.nbytes)
-        assert data is not None
+        data = self._unclaimed.claim_bytes(view.nbytes)
+        if data is None:
+            return None
         return io.BytesIO(data).readinto(view)  # whatever its format: a ctypes structure's cannot be cast
+
+    # ---- readers, as those of tpio.Handle
+
+    def readexactly(self, n: int, *, timeout: float | None = None) -> Future[bytes]:
+        """See tpio.Handle.readexactly."""
+        return self._claim(Reader.exactly(n), timeout, "readexactly()")
+
+    def readuntil(self, separator: Any = b"\n", *, limit: int = 65536, timeout: float | None = None) -> Future[bytes]:
+        """See tpio.Handle.readuntil."""
+        return self._claim(Reader.until(separator, limit, False), timeout, "readuntil()")
+
+    def readline(self, *, limit: int = 65536, timeout: float | None = None) -> Future[bytes]:
+        """See tpio.Handle.readline."""
+        return self._claim(Reader.until(b"\n", limit, True), timeout, "readline()")
+
+    def _claim(self, reader: Reader, timeout: float | None, what: str) -> Future[bytes]:
+        self._require_open()
+        _tpio.timeout_seconds(timeout)
+        future = self._read(partial(self._decrypt_for, reader), partial(self._unclaimed.claim, reader))
+        future._on_give_back = self._give_back
+        return future._limit(timeout, what)
+
+    def _decrypt_for(self, reader: Reader) -> bytes | None:
+        """What the reader wants, of what has been received; None: more has to be received."""
+        while (data := self._machine.read(READ_AHEAD)) is not None:
+            if (got := self._unclaimed.claim(reader, data)) is not None:
+                return got
+        return None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        if not (line := self.readline().result()):
+            raise StopIteration
+        return line
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not (line := await self.readline()):
+            raise StopAsyncIteration
+        return line
 
     def write(self, data: Any, *, timeout: float | None = None) -> Future[int]:
         """Writes the whole of a bytes-like object, which must not change until the future ends. Future of the number of

@@ -80,6 +80,29 @@ def test_reads_smaller_than_a_record_and_into_a_buffer(server: pki.Issued, conte
         stream.unwrap().result(WAIT).close()
 
 
+def test_readers_give_lines_parts_and_the_rest(server: pki.Issued, context: tls.Context) -> None:
+    with serving(server) as address, connect(address, context) as stream:
+        waiting = stream.readline()
+        stream.write(b"first\nsecond\r\n12345rest").result(WAIT)
+        assert waiting.result(WAIT) == b"first\n"
+        assert stream.readuntil(b"\r\n").result(WAIT) == b"second\r\n"
+        assert stream.readexactly(5).result(WAIT) == b"12345"
+        with pytest.raises(tpio.LimitOverrunError):
+            stream.readline(limit=3).result(WAIT)
+        with pytest.raises(TimeoutError, match="timed out after"):
+            stream.readline(timeout=0.02).result(WAIT)
+        assert stream.read(100).result(WAIT) == b"rest"
+        with pytest.raises(ValueError, match="separator"):
+            stream.readuntil(b"")
+        stream.write(b"one\ntwo\n").result(WAIT)
+        assert next(stream) == b"one\n"
+        assert asyncio.run(_next_line(stream)) == b"two\n"
+
+
+async def _next_line(stream: tls.TLSStream) -> bytes:
+    return await anext(stream)
+
+
 def test_several_records_in_one_read(server: pki.Issued, context: tls.Context) -> None:
     def send(connection: ssl.SSLSocket) -> None:
         for number in range(200):
