@@ -374,9 +374,7 @@ def wait_for_handle(handle, timeout=None, *, pool=None):
     cdef DWORD signalled
     if timeout is not None:
         milliseconds = <DWORD>min(_seconds(timeout, "the timeout") * 1000 + 0.999, 4e9)
-    value = handle_value(handle if isinstance(handle, int) or hasattr(handle, "fileno") else
-                         getattr(handle, "handle", handle))
-    object = <HANDLE><uintptr_t>check_handle(value)
+    object = <HANDLE><uintptr_t>check_handle(handle_value(handle))
     kind = object_type(object)
     if kind == "Mutant":
         raise ValueError("a mutex cannot be waited for: it would belong to a thread of the pool, which cannot release it")

@@ -48,15 +48,21 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from . import aio as aio
     from . import tls as tls
+    from . import trio as trio
 
 
 def __getattr__(name: str) -> Any:
-    """tpio.aio and tpio.tls are imported when they are first used, as that takes its time."""
-    if name in ("aio", "tls"):
+    """Imports tpio.aio, tpio.tls and tpio.trio on first use, because that takes time."""
+    if name in ("aio", "tls", "trio"):
         from importlib import import_module
 
         return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Returns the public names, and those of the modules that are imported on first use."""
+    return sorted([*__all__, "__version__", "aio", "tls", "trio"])
 
 
 def get_include() -> str:

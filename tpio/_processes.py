@@ -226,6 +226,12 @@ class Process(metaclass=NoPublicConstructor, made_by="tpio.spawn()"):
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self.close()
+
     def __del__(self) -> None:
         if getattr(self, "_process", 0):
             self._let_go()  # somebody may go on with our ends of the pipes
