@@ -85,8 +85,8 @@ cdef bint is_c_file(object obj):
 
 
 def handle_value(obj):
-    """The HANDLE of an int, of an object with fileno() or handle (as pywin32's PyHANDLE), or of a C runtime file (whose fileno()
-    is not a HANDLE)."""
+    """Returns the HANDLE of an int, of an object with fileno() or handle (as pywin32's PyHANDLE), or of a C runtime file,
+    whose fileno() is not a HANDLE."""
     if isinstance(obj, int):
         if isinstance(obj, bool):
             raise TypeError("a handle is needed, not a bool")
@@ -142,7 +142,8 @@ cdef class Turns:
 cdef class Handle:
     """A file, pipe, socket or device that was opened for overlapped I/O, bound to a pool of the operating system.
 
-    obj: an int HANDLE, or an object with fileno() (a socket, asyncio's PipeHandle) or handle (pywin32's PyHANDLE). pool: the default one if None.
+    obj: an int HANDLE, or an object with fileno() (a socket, asyncio's PipeHandle) or handle (pywin32's PyHANDLE).
+    pool: the default one if None.
     owns: close() closes the system's handle; an object with detach() is detached from it. Else close() leaves the handle open
     and, since Windows 8.1, free of tpio: close this object before the handle. See docs/handover.md for what else its owner
     may do with it meanwhile.
